@@ -1,0 +1,32 @@
+// Opening a disk by name: one table of schemes, each with what it accepts and refuses.
+#pragma once
+
+#include "reprotect/device.hpp"
+
+#include <memory>
+#include <string>
+
+namespace reprotect {
+
+enum class access { read_only, read_write };
+
+struct open_options {
+    access mode = access::read_only;
+    bool direct = false;  ///< O_DIRECT where alignment allows; unaligned heads and tails go through the cache, exactly
+    bool create = false;  ///< a missing file is created, empty; `properties().created` says so
+};
+
+/// Opens a disk. Names: a path to a block device or raw image, `raw:PATH` to skip the check for containers.
+/// A path whose content is qcow2, vmdk, vhdx or a dynamic vhd is refused (`container`) with the prefix to use in the hint;
+/// a fixed vhd is its data without the 512-byte footer (and is not resizable). A file of whole 4 KiB with such a footer is
+/// taken for one only if its name ends in .vhd, else refused: the guest of a raw disk could have written the footer.
+/// Throws `usage` for a scheme that is unknown or not built in, `not_found`, `permission`, `unsuitable` (a directory, socket,
+/// character device, an empty block device, or a read-only device opened for writing), `container`, `in_use` (a lease).
+/// Opening writes nothing and takes no lock (see interlock.hpp). Files are opened without following a final link twice: what
+/// is checked is what the descriptor holds.
+std::unique_ptr<device> open_device(const std::string& name, const open_options& options = {});
+
+/// What a raw image's head or tail says that it is: "qcow2", "vmdk", "vhdx", "vpc", "fixed-vhd", or "" for raw.
+std::string detect_container(device& disk);
+
+}  // namespace reprotect

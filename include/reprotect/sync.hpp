@@ -1,0 +1,136 @@
+// One disk becomes equal to another: the request, the options, the report, and the blocking calls.
+#pragma once
+
+#include "reprotect/checksum.hpp"
+#include "reprotect/device.hpp"
+#include "reprotect/differential.hpp"
+#include "reprotect/digest_map.hpp"
+#include "reprotect/error.hpp"
+#include "reprotect/geometry.hpp"
+#include "reprotect/progress.hpp"
+#include "reprotect/state_record.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace reprotect {
+
+enum class verify_level {
+    root,    ///< both sides' roots are equal: proves what was read and handed to the device
+    reread,  ///< and the target is read again past its cache, every chunk against the source's SHA-256; ignores allocation
+};
+
+struct sync_options {
+    std::uint32_t block_bytes = block_bytes_default;
+    std::uint32_t chunk_bytes = chunk_bytes_default;
+    digest_algorithm algorithm = digest_algorithm::xxh3;
+    verify_level verify = verify_level::root;
+    unsigned depth = 16;  ///< device calls in flight for each disk, 1 to 256; each has a thread of the library's own pool
+    /// Cap on the workers of both disks together; 0 for none. Each disk keeps at least one.
+    unsigned threads = 0;
+    /// Bound on the session's buffers and windows; at least `memory_minimum(options)`. Digest maps come on top:
+    /// 16 bytes a chunk with data, for each side.
+    std::uint64_t memory_bytes = 96ull << 20;
+    bool dry_run = false;       ///< compare and count, write nothing
+    bool allow_larger = false;  ///< a larger target keeps its tail
+    bool truncate = false;      ///< a larger file target is cut to the source's size
+    bool reverse = false;       ///< the target is on record as the source of this pair, and that is meant
+    bool interlocks = true;     ///< an agent that has its own may switch them off
+    bool keep_differential = false;  ///< `report.differential` holds the extents (32 bytes each); `diff` always keeps them
+    /// Only these bytes are compared and written; must fall on block boundaries (or the disk's end). Absent: the whole disk.
+    std::optional<extent_set> within;
+};
+
+/// Bytes of buffers that a session takes at least with these options.
+std::uint64_t memory_minimum(const sync_options& options);
+
+/// Everything a sync touches. Pointers are borrowed and must outlive the call.
+struct sync_request {
+    device* source = nullptr;
+    device* target = nullptr;  ///< null only with `dry_run`: as if it were missing
+    sync_options options;
+    state_store* records = nullptr;  ///< null: no record is kept, and nothing known is used
+    sync_listener* listener = nullptr;
+    std::stop_token cancel;  ///< may be triggered from any thread: no new work, a flush, then a partial report
+};
+
+enum class sync_mode { differential, full };
+const char* to_string(sync_mode mode) noexcept;
+
+/// How the equality of a finished sync was shown.
+enum class proof_level { none, root, reread, partial };
+const char* to_string(proof_level value) noexcept;
+
+struct byte_counts {
+    std::uint64_t disk = 0;              ///< the source's size
+    std::uint64_t allocated_source = 0;  ///< what the source's allocation calls data
+    std::uint64_t allocated_target = 0;
+    std::uint64_t read_source = 0;   ///< read once for the comparison
+    std::uint64_t read_target = 0;
+    std::uint64_t reread_source = 0; ///< changed blocks read again after an eviction or a chunk asked for twice
+    std::uint64_t compared = 0;      ///< data on either side, compared by digest
+    std::uint64_t same = 0;          ///< of `compared`
+    std::uint64_t changed = 0;       ///< source data that the target did not have
+    std::uint64_t zeroed = 0;        ///< target data where the source reads as zeroes
+    std::uint64_t deallocated = 0;   ///< given back unread, because the source has a hole there
+    std::uint64_t written = 0;       ///< bytes of data written to the target (zeroes not counted)
+    friend bool operator==(const byte_counts&, const byte_counts&) = default;
+};
+
+/// Bytes on the wire in one direction; all zero between two disks of one machine.
+struct wire_counts {
+    std::uint64_t payload = 0;
+    std::uint64_t digests = 0;
+    std::uint64_t overhead = 0;
+    std::uint64_t total() const noexcept { return payload + digests + overhead; }
+};
+
+struct second_counts {
+    double total = 0;
+    double scan = 0;      ///< reading, comparing and applying; they overlap
+    double transfer = 0;  ///< from the first data sent to the last applied
+    double flush = 0;
+    double verify = 0;
+};
+
+/// What happened, complete or up to the failure.
+struct sync_report {
+    sync_mode mode = sync_mode::differential;
+    std::string reason;  ///< "both disks hold data", "target missing", "target holds no data"
+    bool dry_run = false;
+    byte_counts bytes;
+    wire_counts to_target;
+    wire_counts to_source;
+    second_counts seconds;
+    digest_algorithm algorithm = digest_algorithm::xxh3;
+    std::optional<digest> root;  ///< of the source; only under sha256, and only of a whole disk
+    proof_level verified = proof_level::none;
+    bool cache_passed = false;  ///< with `proof_level::reread`: the medium was read, not a cache
+    std::vector<std::string> warnings;
+    std::string source_in_use;  ///< who writes to the source meanwhile, or empty
+    std::optional<reprotect::differential> differential;
+    std::optional<error> failure;  ///< absent: done
+
+    bool ok() const noexcept { return !failure; }
+    /// Content differs (diff, dry run) or differed (sync).
+    bool different() const noexcept { return bytes.changed + bytes.zeroed != 0; }
+};
+
+/// Makes the target equal to the source. Never throws for a failed operation: `failure` says what, and the counts stand as
+/// they were. Throws `error` (usage) for options that make no sense. Runs on the calling thread plus 2 × depth workers.
+sync_report sync(const sync_request& request);
+
+/// Compares; writes nothing, takes no interlock, keeps no record. Reads every allocated byte of both, also where the other
+/// has a hole: content is what it compares.
+sync_report diff(const sync_request& request);
+
+/// One JSON document, as the command line's contract has it; `extents` where a differential was kept.
+std::string to_json(const sync_report& report);
+
+/// A failure before there was a report, in the same shape: {"error": {…}}.
+std::string to_json(const error& why);
+
+}  // namespace reprotect

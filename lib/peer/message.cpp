@@ -1,0 +1,33 @@
+// The class of each message: which others it may not overtake.
+#include "peer/message.hpp"
+
+#include <algorithm>
+
+namespace reprotect {
+
+namespace {
+
+struct classify {
+    message_class operator()(const allocation&) const { return message_class::allocation; }
+    message_class operator()(const chunk_digests&) const { return message_class::digests; }
+    message_class operator()(const narrow&) const { return message_class::narrowing; }
+    message_class operator()(const block_digests&) const { return message_class::narrowing; }
+    message_class operator()(const resend&) const { return message_class::narrowing; }
+    message_class operator()(const chunk_data&) const { return message_class::data; }
+    message_class operator()(const proof&) const { return message_class::proofs; }
+    message_class operator()(const auto&) const { return message_class::control; }
+};
+
+}  // namespace
+
+digest_cut cut(const digest& value) noexcept {
+    digest_cut result;
+    std::copy_n(value.bytes.begin(), result.size(), result.begin());
+    return result;
+}
+
+message_class class_of(const message& value) noexcept {
+    return std::visit(classify{}, value);
+}
+
+}  // namespace reprotect

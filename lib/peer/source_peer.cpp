@@ -1,0 +1,542 @@
+// Every event changes some state, then `advance` does all that has become possible, in a fixed order. No step waits: what
+// cannot go on now (no credit, no buffer) is looked at again after the next event, which is the one that brings it.
+#include "peer/source_peer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "plan/digest_tree.hpp"
+
+namespace reprotect {
+namespace {
+
+constexpr std::uint64_t allocation_grain = 64 * 1024;
+constexpr std::size_t runs_per_message = 1024;
+constexpr std::uint64_t proofs_per_message = 1024;
+constexpr std::size_t resends_max = 4096;  // a guess: each stands for a 40-bit collision or a stale read
+
+void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) {
+    if (!runs.empty() && runs.back().zero == zero && runs.back().first + runs.back().count == block)
+        ++runs.back().count;
+    else
+        runs.push_back({block, 1, zero});
+}
+
+}  // namespace
+
+source_peer::source_peer(source_config config)
+    : config_(std::move(config)),
+      builder_(config_.shape.disk_bytes, std::min<std::uint64_t>(allocation_grain, config_.shape.block_bytes * 16ull),
+               config_.within),
+      map_(config_.shape, config_.algorithm),
+      proofs_(config_.shape, digest_algorithm::sha256),
+      differential_(config_.shape.disk_bytes) {
+    REPROTECT_ASSERT(config_.reads_max >= 1 && config_.buffers_max >= 1 && config_.digest_entries >= 1);
+    entries_granted_ = config_.digest_entries;
+    hello opening;
+    opening.mode = config_.mode;
+    opening.shape = config_.shape;
+    opening.algorithm = config_.algorithm;
+    opening.reread = config_.reread;
+    opening.nonce = config_.nonce;
+    opening.identity = config_.identity;
+    opening.digest_entries = config_.digest_entries;
+    emit(std::move(opening));
+}
+
+std::optional<action> source_peer::next_action() {
+    if (actions_.empty()) return std::nullopt;
+    std::optional<action> first(std::move(actions_.front()));
+    actions_.pop_front();
+    return first;
+}
+
+void source_peer::handle(event&& what) {
+    if (finished_) return;  // late answers to work that was under way
+    std::visit([this](auto&& inner) { on(std::move(inner)); }, std::move(what));
+    if (!finished_) advance();
+}
+
+void source_peer::on(message&& what) {
+    if (!greeted_ && !std::holds_alternative<hello>(what) && !std::holds_alternative<failed>(what))
+        return violation("a message before its hello");
+    std::visit([this](auto&& inner) { take(std::move(inner)); }, std::move(what));
+}
+
+// ---- opening ----
+
+void source_peer::take(hello&& what) {
+    if (greeted_) return violation("a second hello");
+    if (what.version != 1) return violation("protocol version " + std::to_string(what.version));
+    if (what.shape.chunk_bytes != config_.shape.chunk_bytes || what.shape.block_bytes != config_.shape.block_bytes ||
+        what.algorithm != config_.algorithm || what.mode != config_.mode || what.reread != config_.reread)
+        return violation("a hello that does not answer ours");
+    greeted_ = true;
+    digester_ = std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce));
+    zero_.emplace(*digester_, config_.shape);
+    runs_granted_ = what.allocation_runs;
+    data_granted_ = what.data_messages;
+    proof_granted_ = what.proof_chunks;
+}
+
+// ---- allocation: asked of the device a piece at a time, sent as the target takes it ----
+
+void source_peer::advance_allocation() {
+    const std::uint64_t size = config_.shape.disk_bytes;
+    while (!unsent_runs_.empty() && runs_sent_ < runs_granted_) {
+        allocation out;
+        while (!unsent_runs_.empty() && runs_sent_ < runs_granted_ && out.runs.size() < runs_per_message) {
+            out.runs.push_back(unsent_runs_.front());
+            unsent_runs_.pop_front();
+            ++runs_sent_;
+        }
+        emit(std::move(out));
+    }
+    // What is known ahead is bounded by what the target takes plus one answer.
+    if (!allocation_asked_ && asked_to_ < size && unsent_runs_.empty()) {
+        allocation_asked_ = true;
+        const extent rest{asked_to_, size - asked_to_};
+        if (config_.reread)
+            on(allocation_known{{{rest, content::data}}});
+        else
+            actions_.emplace_back(query_allocation{rest});
+    }
+}
+
+void source_peer::on(allocation_known&& what) {
+    allocation_asked_ = false;
+    // Not from where the runs end, which are rounded: what a device says is counted exactly, and every answer goes on.
+    REPROTECT_ASSERT(!what.runs.empty() && what.runs.back().range.end() > asked_to_);
+    asked_to_ = what.runs.back().range.end();
+    std::deque<source_run> fresh;
+    for (const allocation_run& run : what.runs)
+        if (run.kind == content::data) counts_.allocated += run.range.length;
+    builder_.add(what.runs, fresh);
+    for (const source_run& run : fresh) {
+        append_run(own_runs_, run);
+        append_run(unsent_runs_, run);
+    }
+    if (config_.reread) advance_allocation();
+}
+
+// The data of a chunk; runs before it are forgotten. Skipped ranges count as zero.
+extent_set source_peer::own_data(std::uint64_t chunk) {
+    const extent whole = config_.shape.chunk(chunk);
+    while (!own_runs_.empty() && own_runs_.front().range.end() <= whole.offset) own_runs_.pop_front();
+    extent_set data;
+    for (const source_run& run : own_runs_) {
+        if (run.range.offset >= whole.end()) break;
+        if (run.kind == source_content::data) data.add(intersect(run.range, whole));
+    }
+    return data;
+}
+
+// How many of the next chunks hold no data here.
+std::uint64_t source_peer::zero_chunks_ahead(std::uint64_t chunk, std::uint64_t count) {
+    const extent whole = config_.shape.chunk(chunk);
+    while (!own_runs_.empty() && own_runs_.front().range.end() <= whole.offset) own_runs_.pop_front();
+    std::uint64_t end = whole.offset;
+    for (const source_run& run : own_runs_) {
+        if (run.kind == source_content::data) break;
+        end = run.range.end();
+    }
+    if (end == config_.shape.disk_bytes) return count;
+    return std::min(count, (end - whole.offset) / config_.shape.chunk_bytes);
+}
+
+// ---- the target's entries ----
+
+void source_peer::take(chunk_digests&& what) {
+    for (digest_entry& entry : what.entries) {
+        const std::uint64_t left = config_.shape.chunk_count() - next_entry_chunk_;
+        if (entry.first_chunk != next_entry_chunk_ || entry.count == 0 || entry.count > left ||
+            (entry.what != digest_entry::kind::hole && entry.count != 1))
+            return violation("chunk digests out of order");
+        if (entries_received_ >= entries_granted_) return violation("more chunk digests than it may send");
+        if (!entry.cuts.empty() && entry.cuts.size() != config_.shape.blocks_in(entry.first_chunk))
+            return violation("a wrong number of block digests");
+        const std::uint64_t end = config_.shape.chunk(entry.first_chunk + entry.count - 1).end();
+        if (end > builder_.built_to()) return violation("digests of what it was not told of");
+        next_entry_chunk_ += entry.count;
+        entries_.push_back({std::move(entry), entries_received_++});
+    }
+}
+
+bool source_peer::may_read() const noexcept {
+    return reads_ < config_.reads_max && (config_.mode != session_mode::sync || buffers_ < config_.buffers_max);
+}
+
+void source_peer::advance_entries() {
+    while (!entries_.empty()) {
+        digest_entry& entry = entries_.front().entry;
+        if (entry.what == digest_entry::kind::hole) {
+            const std::uint64_t zero = zero_chunks_ahead(entry.first_chunk, entry.count);
+            entry.first_chunk += zero;
+            entry.count -= zero;
+            next_chunk_ += zero;
+            if (entry.count != 0) {
+                if (!may_read()) return;
+                begin_chunk(entry, entry.first_chunk);
+                ++entry.first_chunk;
+                --entry.count;
+            }
+            if (entry.count == 0) entries_.pop_front();
+        } else {
+            if (!may_read()) return;
+            begin_chunk(entry, entry.first_chunk);
+            entries_.pop_front();
+        }
+    }
+}
+
+void source_peer::begin_chunk(const digest_entry& entry, std::uint64_t chunk) {
+    pending_chunk& state = pending_[chunk];
+    state.entry = entries_.front().number;
+    state.target = entry.what;
+    state.target_value = entry.what == digest_entry::kind::digest ? entry.value : zero_->chunk(chunk);
+    state.cuts = entry.cuts;
+    state.cuts_known = !entry.cuts.empty();
+    state.data = own_data(chunk);
+    next_chunk_ = chunk + 1;
+    if (!state.data.empty()) return emit_read(chunk, state, state.data, false);
+    // Nothing to read: all zero (or skipped) here.
+    state.value = zero_->chunk(chunk);
+    for (std::uint32_t i = 0; i < config_.shape.blocks_in(chunk); ++i) state.blocks.push_back(zero_->block(chunk, i));
+    compare_chunk(pending_.find(chunk));
+}
+
+void source_peer::emit_read(std::uint64_t chunk, pending_chunk& state, extent_set data, bool again) {
+    read_chunk read;
+    read.chunk = chunk;
+    read.data = std::move(data);
+    read.keep_bytes = config_.mode == session_mode::sync;
+    read.want_proof = config_.reread;
+    read.again = again;
+    state.at = again ? stage::rereading : stage::reading;
+    state.has_buffer = read.keep_bytes;
+    buffers_ += read.keep_bytes ? 1 : 0;
+    ++reads_;
+    actions_.emplace_back(std::move(read));
+}
+
+void source_peer::on(chunk_read&& what) {
+    const auto at = pending_.find(what.chunk);
+    REPROTECT_ASSERT(at != pending_.end() && reads_ > 0);
+    pending_chunk& state = at->second;
+    --reads_;
+    state.bytes = std::move(what.bytes);
+    if (state.at == stage::reading) {
+        counts_.read += what.read_bytes;
+        state.blocks = std::move(what.blocks);
+        state.value = what.value;
+        remember(what.chunk, state.value, what.proof, config_.reread);
+        return compare_chunk(at);
+    }
+    REPROTECT_ASSERT(state.at == stage::rereading);
+    counts_.reread += what.read_bytes;
+    if (what.again) {
+        // Only the changed blocks were read: what is sent is what was hashed now.
+        for (const block_run& run : state.changed)
+            for (std::uint32_t i = run.first; i < run.first + run.count; ++i)
+                if (!run.zero) state.blocks[i] = what.blocks[i];
+        state.value = digester_->chunk(config_.shape.chunk(what.chunk).length, state.blocks);
+        remember(what.chunk, state.value, {}, false);
+    } else {
+        state.blocks = std::move(what.blocks);
+        state.value = what.value;
+        remember(what.chunk, state.value, what.proof, config_.reread);
+    }
+    state.at = stage::ready;
+    ready_.push_back(what.chunk);
+}
+
+void source_peer::remember(std::uint64_t chunk, const digest& value, const digest& proof, bool has_proof) {
+    // Chunks of zeroes stay out of the maps, unless a first reading found data there.
+    if (value != zero_->chunk(chunk) || map_.find(chunk)) map_.set(chunk, value);
+    if (has_proof) proofs_.set(chunk, proof);
+}
+
+// ---- comparing ----
+
+void source_peer::compare_chunk(pending_map::iterator at) {
+    pending_chunk& state = at->second;
+    if (state.value == state.target_value) return decide(at);
+    if (state.target != digest_entry::kind::digest) {
+        // The target is all zero: its block digests are known.
+        for (std::uint32_t i = 0; i < state.blocks.size(); ++i) state.cuts.push_back(cut(zero_->block(at->first, i)));
+        state.cuts_known = true;
+    }
+    if (state.cuts_known) return find_changes(at);
+    emit(narrow{at->first});
+    // The bytes are kept while there is room; at least one chunk may always be held, so that small windows still go on.
+    const std::uint64_t held_max = std::max<std::uint64_t>(1, config_.buffers_max / 2);
+    if (state.bytes && held_ >= held_max) {
+        drop_buffer(state);
+        state.at = stage::evicted;
+    } else {
+        held_ += state.bytes ? 1 : 0;
+        state.at = stage::held;
+    }
+}
+
+void source_peer::take(block_digests&& what) {
+    const auto at = pending_.find(what.chunk);
+    if (at == pending_.end() || (at->second.at != stage::held && at->second.at != stage::evicted) ||
+        at->second.cuts_known)
+        return violation("block digests that were not asked for");
+    if (what.cuts.size() != at->second.blocks.size()) return violation("a wrong number of block digests");
+    at->second.cuts = std::move(what.cuts);
+    at->second.cuts_known = true;
+    if (at->second.at == stage::held && at->second.bytes) --held_;
+    find_changes(at);
+}
+
+void source_peer::find_changes(pending_map::iterator at) {
+    const std::uint64_t chunk = at->first;
+    pending_chunk& state = at->second;
+    const auto is_zero = [&](std::uint32_t i) { return state.blocks[i] == zero_->block(chunk, i); };
+    const std::uint32_t blocks = static_cast<std::uint32_t>(state.blocks.size());
+    for (std::uint32_t i = 0; i < blocks; ++i)
+        if (state.cuts[i] != cut(state.blocks[i])) append_block(state.changed, i, is_zero(i));
+    // The chunks differ and no block seems to: a collision of 40 bits. Then everything goes.
+    if (state.changed.empty())
+        for (std::uint32_t i = 0; i < blocks; ++i) append_block(state.changed, i, is_zero(i));
+    record_changes(chunk, state);
+    state.cuts = {};
+    if (config_.mode != session_mode::sync) return decide(at);
+
+    const bool payload = std::any_of(state.changed.begin(), state.changed.end(), [](auto& run) { return !run.zero; });
+    if (!payload) drop_buffer(state);
+    if (payload && !state.bytes) {
+        state.at = stage::evicted;
+        to_reread_.push_back(chunk);
+        return;
+    }
+    state.at = stage::ready;
+    ready_.push_back(chunk);
+}
+
+void source_peer::record_changes(std::uint64_t chunk, const pending_chunk& state) {
+    for (const block_run& run : state.changed) {
+        const std::uint64_t begin = config_.shape.block(chunk, run.first).offset;
+        const extent range{begin, config_.shape.block(chunk, run.first + run.count - 1).end() - begin};
+        if (run.zero)
+            counts_.zeroed += range.length;
+        else if (state.target == digest_entry::kind::hole)
+            counts_.changed_uncompared += range.length;
+        else
+            counts_.changed_compared += range.length;
+        if (!config_.keep_differential) continue;
+        change_reason reason = change_reason::changed;
+        if (state.target != digest_entry::kind::digest) reason = change_reason::target_hole;
+        if (run.zero && !state.data.overlaps(range)) reason = change_reason::source_hole;
+        differential_.add({range, run.zero ? change_kind::zero : change_kind::data, reason});
+    }
+}
+
+void source_peer::advance_rereads() {
+    while (!to_reread_.empty() && may_read()) {
+        const std::uint64_t chunk = to_reread_.front();
+        to_reread_.pop_front();
+        pending_chunk& state = pending_.at(chunk);
+        // A proof covers the whole chunk at one moment, and so does a chunk that is sent again.
+        if (config_.reread || state.resent) {
+            emit_read(chunk, state, state.data, true);
+            std::get<read_chunk>(actions_.back()).again = false;
+            continue;
+        }
+        extent_set data;
+        for (const block_run& run : state.changed) {
+            if (run.zero) continue;
+            const std::uint64_t begin = config_.shape.block(chunk, run.first).offset;
+            data.add({begin, config_.shape.block(chunk, run.first + run.count - 1).end() - begin});
+        }
+        emit_read(chunk, state, std::move(data), true);
+    }
+}
+
+// ---- sending ----
+
+void source_peer::advance_ready() {
+    while (!ready_.empty() && data_sent_ < data_granted_) {
+        const std::uint64_t chunk = ready_.front();
+        ready_.pop_front();
+        const auto at = pending_.find(chunk);
+        pending_chunk& state = at->second;
+        chunk_data out;
+        out.chunk = chunk;
+        if (state.resent || config_.reread) regroup(chunk, state);
+        out.runs = std::move(state.changed);
+        out.payload = std::move(state.bytes);
+        out.value = state.value;
+        // From here the buffer is the channel's; `payload_released` gives it back to the count.
+        if (!out.payload && state.has_buffer) --buffers_;
+        state.has_buffer = false;
+        ++data_sent_;
+        emit(std::move(out));
+        pending_.erase(at);
+    }
+}
+
+// A chunk that was read again as a whole: data and zeroes may have changed places since its runs were formed.
+void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
+    const std::vector<block_run> before = std::exchange(state.changed, {});
+    const auto was_changed = [&before](std::uint32_t i) {
+        return std::any_of(before.begin(), before.end(),
+                           [i](const block_run& run) { return i >= run.first && i - run.first < run.count; });
+    };
+    for (std::uint32_t i = 0; i < state.blocks.size(); ++i) {
+        const bool wanted =
+            state.resent ? !config_.within || state.data.overlaps(config_.shape.block(chunk, i)) : was_changed(i);
+        if (wanted) append_block(state.changed, i, state.blocks[i] == zero_->block(chunk, i));
+    }
+}
+
+void source_peer::on(payload_released&&) {
+    REPROTECT_ASSERT(buffers_ > 0);
+    --buffers_;
+}
+
+void source_peer::drop_buffer(pending_chunk& state) {
+    state.bytes = {};
+    if (state.has_buffer) --buffers_;
+    state.has_buffer = false;
+}
+
+void source_peer::decide(pending_map::iterator at) {
+    drop_buffer(at->second);
+    pending_.erase(at);
+}
+
+void source_peer::take(resend&& what) {
+    if (config_.mode != session_mode::sync || what.chunk >= config_.shape.chunk_count() || what.chunk >= next_chunk_ ||
+        pending_.contains(what.chunk))
+        return violation("asking again for a chunk that was not sent");
+    if (resent_.size() >= resends_max || !resent_.insert(what.chunk).second)
+        return violation("asking again and again for chunks that were sent");
+    pending_chunk& state = pending_[what.chunk];
+    state.at = stage::evicted;
+    state.resent = true;
+    state.entry = entries_received_;  // long decided: it holds no credit back
+    const extent whole = config_.shape.chunk(what.chunk);
+    state.data = config_.within ? config_.within->within(whole) : extent_set{whole};
+    end_current_ = false;
+    to_reread_.push_back(what.chunk);
+}
+
+void source_peer::take(credit&& what) {
+    runs_granted_ = std::max(runs_granted_, what.allocation_runs);
+    data_granted_ = std::max(data_granted_, what.data_messages);
+    proof_granted_ = std::max(proof_granted_, what.proof_chunks);
+}
+
+// ---- verdicts and the end ----
+
+std::uint64_t source_peer::watermark() const noexcept {
+    for (const auto& [chunk, state] : pending_)
+        if (!state.resent) return std::min(next_chunk_, chunk);
+    return next_chunk_;
+}
+
+std::uint64_t source_peer::decided_bytes() const noexcept {
+    const std::uint64_t below = watermark();
+    return below == config_.shape.chunk_count() ? config_.shape.disk_bytes : below * config_.shape.chunk_bytes;
+}
+
+void source_peer::advance_verdict() {
+    std::uint64_t decided_entries = entries_.empty() ? entries_received_ : entries_.front().number;
+    for (const auto& [chunk, state] : pending_) {
+        decided_entries = std::min(decided_entries, state.entry);
+        if (!state.resent) break;  // entries come in the chunks' order; resent ones are out of it
+    }
+    const std::uint64_t granted = decided_entries + config_.digest_entries;
+    const std::uint64_t quantum = std::max<std::uint64_t>(1, config_.digest_entries / 16);
+    if (granted < entries_granted_ + quantum) return;
+    entries_granted_ = granted;
+    emit(verdict{watermark(), granted, data_sent_});
+}
+
+void source_peer::advance_end() {
+    if (!greeted_ || end_current_ || builder_.built_to() < config_.shape.disk_bytes || !unsent_runs_.empty()) return;
+    if (next_chunk_ < config_.shape.chunk_count() || !pending_.empty()) return;
+    end_current_ = true;
+    root_ = tree_root(map_, *digester_);
+    emit(end_of_data{data_sent_, *root_, counts_});
+}
+
+void source_peer::take(applied&& what) {
+    if (!end_current_) return violation("the end before ours");
+    if (config_.mode == session_mode::sync && what.root != *root_) return violation("a root that is not ours");
+    their_counts_ = what.counts;
+    if (!config_.reread || config_.mode != session_mode::sync) return finish();
+    proving_ = true;
+}
+
+void source_peer::advance_proofs() {
+    const std::uint64_t chunks = config_.shape.chunk_count();
+    while (proving_ && proof_next_ < chunks && proof_next_ < proof_granted_) {
+        proof out;
+        out.first_chunk = proof_next_;
+        const std::uint64_t end = std::min({chunks, proof_granted_, proof_next_ + proofs_per_message});
+        const bool stored = proofs_.find(proof_next_).has_value();
+        for (; proof_next_ < end; ++proof_next_) {
+            const auto value = proofs_.find(proof_next_);
+            if (value.has_value() != stored) break;
+            if (stored) out.digests.push_back(*value);
+        }
+        out.count = proof_next_ - out.first_chunk;
+        emit(std::move(out));
+    }
+}
+
+void source_peer::take(proved&& what) {
+    if (!proving_ || proof_next_ < config_.shape.chunk_count()) return violation("a proof that was not asked for");
+    cache_passed_ = what.cache_passed;
+    finish();
+}
+
+// ---- failing, stopping ----
+
+void source_peer::take(failed&& what) {
+    fail(error(what.kind, what.text), false);
+}
+
+void source_peer::on(action_failed&& what) {
+    fail(std::move(what.why), true);
+}
+
+void source_peer::on(stop&&) {
+    fail(error(error_kind::interrupted, "interrupted"), true);
+}
+
+void source_peer::violation(const std::string& what) {
+    fail(error(error_kind::peer, "the target peer broke the protocol: " + what), true);
+}
+
+void source_peer::fail(error why, bool tell) {
+    if (finished_) return;
+    finished_ = true;
+    actions_.clear();
+    if (tell) emit(failed{why.kind(), why.what()});
+    pending_.clear();
+    actions_.emplace_back(finished{std::move(why)});
+}
+
+void source_peer::finish() {
+    finished_ = true;
+    actions_.emplace_back(finished{});
+}
+
+void source_peer::advance() {
+    if (!greeted_) return;
+    advance_allocation();
+    advance_rereads();
+    advance_entries();
+    advance_ready();
+    advance_verdict();
+    advance_end();
+    advance_proofs();
+}
+
+}  // namespace reprotect

@@ -1,0 +1,186 @@
+// A chunk is read in pieces that fit the second-level cache, and each piece is digested right after it was read. Where the
+// bytes are wanted afterwards they land at their place in a pooled buffer; where they are not, every piece uses the same small one.
+#include "scan/disk_worker.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "scan/caught_error.hpp"
+
+namespace reprotect {
+namespace {
+
+constexpr std::size_t runs_per_query = 4096;
+
+// A thread's own aligned memory, grown on demand and kept.
+std::span<std::byte> scratch(std::size_t bytes) {
+    struct aligned {
+        std::byte* data = nullptr;
+        std::size_t size = 0;
+        ~aligned() { release(); }
+        void release() noexcept {
+            if (data) ::operator delete (data, std::align_val_t{buffer_pool::alignment});
+            data = nullptr;
+            size = 0;
+        }
+    };
+    thread_local aligned memory;
+    if (memory.size < bytes) {
+        memory.release();
+        memory.data = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{buffer_pool::alignment}));
+        memory.size = bytes;
+    }
+    return {memory.data, bytes};
+}
+
+bool all_zero(std::span<const std::byte> data) {
+    return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
+}
+
+}  // namespace
+
+disk_worker::disk_worker(device& disk, const geometry& shape, std::uint64_t readable_bytes,
+                         std::shared_ptr<const digester> digests, std::shared_ptr<buffer_pool> pool)
+    : disk_(disk),
+      shape_(shape),
+      readable_bytes_(readable_bytes),
+      digests_(std::move(digests)),
+      pool_(std::move(pool)),
+      zero_(*digests_, shape) {}
+
+event disk_worker::perform(action&& what) const noexcept {
+    try {
+        if (auto* query = std::get_if<query_allocation>(&what))
+            return allocation_known{disk_.allocation(query->within, runs_per_query)};
+        if (auto* chunk = std::get_if<read_chunk>(&what)) return read(*chunk);
+        if (auto* chunk = std::get_if<apply_chunk>(&what)) return apply(std::move(*chunk));
+        if (auto* chunk = std::get_if<read_proof>(&what)) return read_again(*chunk);
+        if (auto* holes = std::get_if<punch>(&what)) {
+            for (const extent& range : holes->ranges) disk_.write_zeroes(range.offset, range.length);
+            return punched{holes->ranges.total()};
+        }
+        if (std::holds_alternative<flush_target>(what)) {
+            disk_.flush();
+            return target_flushed{};
+        }
+        if (std::holds_alternative<drop_cache>(what)) return cache_dropped{disk_.drop_cache()};
+    } catch (...) {
+        return action_failed{caught_error(disk_.name())};
+    }
+    REPROTECT_ASSERT(!"an action of a disk");
+    return stop{};
+}
+
+// Reads what lies within the disk; the rest is zero.
+void disk_worker::read_range(extent range, std::span<std::byte> into) const {
+    const std::uint64_t within = intersect(range, {0, readable_bytes_}).length;
+    if (within != 0) disk_.read(range.offset, into.first(within));
+    if (within < range.length) std::memset(into.data() + within, 0, range.length - within);
+}
+
+chunk_read disk_worker::read(const read_chunk& what) const {
+    const extent whole = shape_.chunk(what.chunk);
+    const std::uint32_t count = shape_.blocks_in(what.chunk);
+    chunk_read result;
+    result.chunk = what.chunk;
+    result.again = what.again;
+    for (const extent& range : what.punch) {
+        const extent within = intersect(range, {0, readable_bytes_});
+        if (within.empty()) continue;
+        disk_.write_zeroes(within.offset, within.length);
+        result.deallocated_bytes += within.length;
+    }
+
+    result.blocks.resize(count, zero_.block(what.chunk, 0));
+    if (count != 0) result.blocks[count - 1] = zero_.block(what.chunk, count - 1);
+    const bool placed = what.keep_bytes || what.want_proof;
+    std::span<std::byte> bytes;
+    if (what.keep_bytes) {
+        result.bytes = pool_->take();
+        bytes = result.bytes.bytes().first(whole.length);
+    } else if (what.want_proof) {
+        bytes = scratch(shape_.chunk_bytes).first(whole.length);
+    }
+    if (placed && !what.again)
+        for (const extent& gap : what.data.gaps(whole))
+            std::memset(bytes.data() + (gap.offset - whole.offset), 0, gap.length);
+
+    // One large transfer where nothing is cached anyway.
+    const std::size_t piece_max =
+        disk_.properties().direct ? shape_.chunk_bytes : std::min<std::size_t>(piece_bytes, shape_.chunk_bytes);
+    for (const extent& range : what.data) {
+        for (std::uint64_t at = range.offset; at < range.end();) {
+            const extent piece{at, std::min<std::uint64_t>(piece_max, range.end() - at)};
+            const std::uint64_t begin = at - whole.offset;
+            const std::span<std::byte> into =
+                placed ? bytes.subspan(begin, piece.length) : scratch(piece_max).first(piece.length);
+            read_range(piece, into);
+            for (std::uint64_t done = 0; done < piece.length; done += shape_.block_bytes) {
+                const std::uint64_t length = std::min<std::uint64_t>(shape_.block_bytes, piece.length - done);
+                result.blocks[(begin + done) / shape_.block_bytes] = digests_->bytes(into.subspan(done, length));
+            }
+            at = piece.end();
+        }
+        result.read_bytes += intersect(range, {0, readable_bytes_}).length;
+    }
+    if (what.again) return result;
+    result.value = digests_->chunk(whole.length, result.blocks);
+    if (what.want_proof) result.proof = sha256_128(bytes);
+    return result;
+}
+
+chunk_applied disk_worker::apply(apply_chunk&& what) const {
+    const std::uint64_t chunk = what.data.chunk;
+    const extent whole = shape_.chunk(chunk);
+    const std::uint32_t count = shape_.blocks_in(chunk);
+    const auto range_of = [&](const block_run& run) {
+        const std::uint64_t begin = std::uint64_t{run.first} * shape_.block_bytes;
+        return extent{begin, std::min(begin + std::uint64_t{run.count} * shape_.block_bytes, whole.length) - begin};
+    };
+
+    // The digest that the chunk will have, from our own block digests and the bytes that came.
+    std::vector<digest> fresh = what.blocks;
+    if (fresh.empty())
+        for (std::uint32_t i = 0; i < count; ++i) fresh.push_back(zero_.block(chunk, i));
+    const std::span<const std::byte> payload = std::as_const(what.data.payload).bytes();
+    for (const block_run& run : what.data.runs) {
+        for (std::uint32_t i = run.first; i < run.first + run.count; ++i) {
+            const extent block = range_of({i, 1, run.zero});
+            fresh[i] = run.zero ? zero_.block(chunk, i) : digests_->bytes(payload.subspan(block.offset, block.length));
+        }
+    }
+    chunk_applied result;
+    result.chunk = chunk;
+    result.value = digests_->chunk(whole.length, fresh);
+    if (result.value != what.data.value) {
+        result.blocks = std::move(what.blocks);
+        return result;
+    }
+
+    for (const block_run& run : what.data.runs) {
+        const extent range = range_of(run);
+        if (!run.zero) {
+            disk_.write(whole.offset + range.offset, payload.subspan(range.offset, range.length));
+            result.written_bytes += range.length;
+        } else if (!what.skip_zero_runs) {
+            disk_.write_zeroes(whole.offset + range.offset, range.length);
+        }
+    }
+    result.matched = true;
+    return result;
+}
+
+proof_read disk_worker::read_again(const read_proof& what) const {
+    const extent whole = shape_.chunk(what.chunk);
+    const std::span<std::byte> bytes = scratch(shape_.chunk_bytes).first(whole.length);
+    disk_.read(whole.offset, bytes);
+    proof_read result;
+    result.chunk = what.chunk;
+    if (!what.expect_zero || !all_zero(bytes)) result.value = sha256_128(bytes);
+    return result;
+}
+
+}  // namespace reprotect

@@ -1,0 +1,42 @@
+// The division of a session's memory; see the header for the formula.
+#include "sync/plan_windows.hpp"
+
+#include <algorithm>
+
+#include "scan/disk_worker.hpp"
+
+namespace reprotect {
+namespace {
+
+struct sizes {
+    std::uint64_t scratch, entry, buffer;
+};
+
+sizes sizes_of(const sync_options& options, bool whole_chunk_scratch) {
+    const std::uint64_t piece = whole_chunk_scratch
+                                    ? options.chunk_bytes
+                                    : std::min<std::uint64_t>(options.chunk_bytes, disk_worker::piece_bytes);
+    return {2ull * options.depth * piece, 2ull * (options.chunk_bytes / options.block_bytes) * sizeof(digest) + 512,
+            options.chunk_bytes};
+}
+
+}  // namespace
+
+windows plan_windows(const sync_options& options, bool whole_chunk_scratch) {
+    const sizes each = sizes_of(options, whole_chunk_scratch);
+    const std::uint64_t for_digests = options.memory_bytes / 8;
+    const std::uint64_t rest = options.memory_bytes - for_digests;
+    windows result;
+    result.digest_entries = std::clamp<std::uint64_t>(for_digests / each.entry, 1, 4096);
+    result.buffers =
+        std::clamp<std::uint64_t>(rest > each.scratch ? (rest - each.scratch) / each.buffer : 0, 1, 3ull * options.depth);
+    return result;
+}
+
+std::uint64_t memory_minimum(const sync_options& options) {
+    const bool whole = options.verify == verify_level::reread;
+    const sizes each = sizes_of(options, whole);
+    return std::max(8 * each.entry, (each.scratch + each.buffer) * 8 / 7 + 1);
+}
+
+}  // namespace reprotect

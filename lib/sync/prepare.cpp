@@ -1,0 +1,228 @@
+// The order matters: options, sizes, whose disk it is, who uses it, and only then what is known of it.
+#include "sync/prepare.hpp"
+
+#include <chrono>
+#include <ctime>
+
+#include "base/assert.hpp"
+#include "reprotect/units.hpp"
+#include "scan/caught_error.hpp"
+
+namespace reprotect {
+namespace {
+
+std::string now_utc() {
+    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    return text;
+}
+
+std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& source, device& target) {
+    const std::uint64_t want = source.size();
+    const std::uint64_t have = target.size();
+    const bool resizable = target.properties().resizable;
+    if (have == want) return std::nullopt;
+    const std::string both = target.name() + " has " + std::to_string(have) + " bytes (" + format_size(have) +
+                             "), the source " + source.name() + " has " + std::to_string(want) + " (" +
+                             format_size(want) + ")";
+    if (have < want) {
+        if (resizable) return want;
+        throw error(
+            error_kind::size_mismatch, "the target is too small: " + both,
+            {.device = target.name(), .operation = "open", .hint = "use a target of at least the source's size"});
+    }
+    if (request.options.truncate) {
+        if (resizable) return want;
+        throw error(
+            error_kind::size_mismatch, "only a file can be truncated: " + both,
+            {.device = target.name(), .operation = "open", .hint = "use --allow-larger to leave its tail as it is"});
+    }
+    if (request.options.allow_larger) return std::nullopt;
+    throw error(error_kind::size_mismatch, "the target is larger: " + both,
+                {.device = target.name(),
+                 .operation = "open",
+                 .hint = resizable ? "use --truncate to cut it, or --allow-larger to leave its tail as it is"
+                                   : "use --allow-larger to leave its tail as it is"});
+}
+
+// Is the target on record as the source of this very pair? That is the record whose target is our source.
+void refuse_recorded_source(const sync_request& request, device& target, preparation& known) {
+    std::optional<state_record> record;
+    try {
+        record = request.records->find_target(request.source->identity());
+    } catch (const error& why) {
+        // Without --reverse it is refused: what cannot be read may say that the direction is wrong.
+        if (why.kind() != error_kind::corrupt_file || !request.options.reverse) throw;
+        known.warnings.push_back(std::string("the source's state record is ignored: ") + why.what());
+        return;
+    }
+    if (!record || record->source != target.identity()) return;
+    if (request.options.reverse) {
+        known.warnings.push_back("the direction is reversed: " + target.name() + " was the source of this pair");
+        return;
+    }
+    throw error(error_kind::recorded_source,
+                target.name() + " is on record as the source of this pair (synced onto " + record->target_name +
+                    ", last at " + record->updated + ")",
+                {.device = target.name(),
+                 .operation = "open",
+                 .hint = "if the direction is meant to turn round, say so with --reverse"});
+}
+
+void look_at_records(const sync_request& request, device& target, preparation& known) {
+    if (!request.records) return;
+    refuse_recorded_source(request, target, known);
+    std::optional<state_record> record;
+    try {
+        record = request.records->find_target(target.identity());
+    } catch (const error& why) {
+        if (why.kind() != error_kind::corrupt_file) throw;
+        known.warnings.push_back(std::string("the target's state record is ignored and nothing is trusted: ") +
+                                 why.what());
+        known.distrust_target = true;
+        return;
+    }
+    if (!record) return;
+    if (record->source != request.source->identity() || record->source_size != request.source->size())
+        known.warnings.push_back("the target's state record is of another source (" + record->source_name +
+                                 ") and is replaced");
+    if (record->status == target_status::poisoned) {
+        known.distrust_target = true;
+        known.warnings.push_back("an earlier flush of " + target.name() +
+                                 " failed: it is read past the cache and nothing known of it is trusted");
+    } else if (record->status == target_status::dirty) {
+        known.warnings.push_back("an earlier sync onto " + target.name() +
+                                 " did not finish; this one goes on from there");
+    }
+}
+
+void look_at_holders(const sync_request& request, device& target, session_mode mode, preparation& known) {
+    if (!request.options.interlocks || mode == session_mode::compare) return;
+    for (const holder& who : find_holders(*request.source)) {
+        if (!who.writes) continue;
+        known.source_in_use = who.who;
+        known.warnings.push_back("the source " + request.source->name() + " is in use (" + who.who +
+                                 "): what is sent is what was read, at different moments");
+        break;
+    }
+    if (mode == session_mode::sync) {
+        known.guard = guard_target(target, *request.source);
+        return;
+    }
+    if (!request.target) return;
+    if (same_disk(target, *request.source))
+        known.warnings.push_back("a sync would be refused: source and target are one disk");
+    for (const holder& who : find_holders(target))
+        known.warnings.push_back("a sync would be refused while the target is in use: " + who.who);
+}
+
+bool holds_no_data(device& target) try {
+    if (target.size() == 0) return true;
+    const auto runs = target.allocation({0, target.size()}, 1);
+    return !runs.empty() && runs.front().kind == content::zero && runs.front().range.length == target.size();
+} catch (...) {
+    throw caught_error(target.name());
+}
+
+bool cache_dropped_of(device& target) try { return target.drop_cache(); } catch (...) {
+    throw caught_error(target.name());
+}
+
+}  // namespace
+
+void check_unchanged_size(device& disk) try {
+    const std::uint64_t now = disk.current_size();
+    if (now == disk.size()) return;
+    throw error(
+        error_kind::size_changed,
+        disk.name() + " changed its size from " + std::to_string(disk.size()) + " to " + std::to_string(now) +
+            " bytes since it was opened",
+        {.device = disk.name(), .operation = "open", .hint = "make sure that nothing resizes it, and run again"});
+} catch (...) {
+    throw caught_error(disk.name());
+}
+
+void check_request(const sync_request& request, session_mode mode) {
+    const sync_options& options = request.options;
+    REPROTECT_ASSERT(request.source != nullptr);
+    REPROTECT_ASSERT(request.target != nullptr || mode == session_mode::dry_run);
+    check_geometry({request.source->size(), options.chunk_bytes, options.block_bytes});
+    if (options.depth < 1 || options.depth > 256)
+        throw error(error_kind::usage, "a depth of " + std::to_string(options.depth) + " is out of range",
+                    {.hint = "--depth takes 1 to 256"});
+    if (options.memory_bytes < memory_minimum(options))
+        throw error(error_kind::usage, format_size(options.memory_bytes) + " of memory is too little for these options",
+                    {.hint = "--memory takes at least " + format_size(memory_minimum(options)) +
+                             " here; smaller --depth or --chunk-size need less"});
+    if (options.allow_larger && options.truncate)
+        throw error(error_kind::usage, "a larger target cannot be both cut and left as it is",
+                    {.hint = "use one of --allow-larger and --truncate"});
+    if (!options.within) return;
+    if (options.verify == verify_level::reread)
+        throw error(error_kind::usage, "a sync within an extent set cannot be proved by reading the whole target again",
+                    {.hint = "leave out --within or --verify=reread"});
+    const std::uint64_t size = request.source->size();
+    for (const extent& range : *options.within) {
+        const bool aligned =
+            range.offset % options.block_bytes == 0 && (range.end() % options.block_bytes == 0 || range.end() == size);
+        if (aligned && range.end() <= size) continue;
+        throw error(
+            error_kind::usage,
+            "the extent at " + std::to_string(range.offset) + ", length " + std::to_string(range.length) +
+                ", does not fall on blocks of the source",
+            {.offset = range.offset,
+             .length = range.length,
+             .hint = "extents to stay within begin and end on multiples of --block-size, or at the disk's end"});
+    }
+}
+
+preparation prepare_session(const sync_request& request, device& target, session_mode mode) {
+    device& source = *request.source;
+    preparation known;
+    check_unchanged_size(source);
+    check_unchanged_size(target);
+    if (mode == session_mode::sync && target.properties().read_only)
+        throw error(error_kind::unsuitable, target.name() + " is open for reading only",
+                    {.device = target.name(), .operation = "open", .hint = "open the target for writing"});
+    if (mode == session_mode::sync || request.target) {
+        // A comparison takes sizes as they are: the target is zero beyond its end, and what it has beyond is not looked at.
+        if (mode != session_mode::compare)
+            known.resize_to = fit_sizes(request, source, target);
+        else if (source.size() != target.size())
+            known.warnings.push_back("the sizes differ (" + std::to_string(source.size()) + " and " +
+                                     std::to_string(target.size()) + " bytes); the source's " + "is compared");
+    }
+    look_at_holders(request, target, mode, known);
+    if (mode != session_mode::compare) look_at_records(request, target, known);
+    if (known.distrust_target && !cache_dropped_of(target))
+        known.warnings.push_back("the cache of " + target.name() + " cannot be passed");
+
+    const bool missing = !request.target || target.properties().created;
+    if (missing || (!known.distrust_target && holds_no_data(target))) {
+        known.mode = sync_mode::full;
+        known.reason = missing ? "target missing" : "target holds no data";
+    } else {
+        known.reason = "both disks hold data";
+    }
+    return known;
+}
+
+state_record make_record(const device& source, const device& target, std::uint64_t target_size,
+                         const std::string& session, target_status status) {
+    state_record record;
+    record.source = source.identity();
+    record.target = target.identity();
+    record.source_name = source.name();
+    record.target_name = target.name();
+    record.source_size = source.size();
+    record.target_size = target_size;
+    record.session = session;
+    record.status = status;
+    record.updated = now_utc();
+    return record;
+}
+
+}  // namespace reprotect

@@ -1,0 +1,39 @@
+// What must hold before a session begins, and what it has to know: options, sizes, records, interlocks.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "peer/message.hpp"
+#include "reprotect/interlock.hpp"
+#include "reprotect/sync.hpp"
+
+namespace reprotect {
+
+struct preparation {
+    std::unique_ptr<target_guard> guard;     ///< null without interlocks, and where nothing is to be written
+    std::optional<std::uint64_t> resize_to;  ///< the target's new size
+    bool distrust_target = false;            ///< poisoned: past the cache, allocation ignored
+    sync_mode mode = sync_mode::differential;
+    std::string reason;
+    std::string source_in_use;
+    std::vector<std::string> warnings;
+};
+
+/// Throws `error` (usage) for options that make no sense with each other. No I/O.
+void check_request(const sync_request& request, session_mode mode);
+
+/// Looks at both disks, the records and the interlocks. Blocking; throws `error`, kinds that lead to exit code 3 or 4.
+/// Writes nothing to either disk.
+preparation prepare_session(const sync_request& request, device& target, session_mode mode);
+
+/// Throws `size_changed` where a disk shrank or grew since it was opened or resized.
+void check_unchanged_size(device& disk);
+
+/// The record of this pair as of now.
+state_record make_record(const device& source, const device& target, std::uint64_t target_size,
+                         const std::string& session, target_status status);
+
+}  // namespace reprotect

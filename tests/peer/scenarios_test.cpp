@@ -1,0 +1,606 @@
+// Single promises of the peers, each in the smallest session that shows it.
+#include <catch2/catch.hpp>
+
+#include <set>
+
+#include "peer/peer_rig.hpp"
+#include "plan/digest_tree.hpp"
+
+using namespace reprotect;
+using namespace reprotect::test;
+
+namespace {
+
+constexpr std::uint32_t block = 4096;
+constexpr std::uint32_t chunk = 8 * block;
+
+source_config source_of(std::uint64_t bytes) {
+    source_config config;
+    config.shape = {bytes, chunk, block};
+    return config;
+}
+
+target_config target_of(std::uint64_t bytes) {
+    target_config config;
+    config.disk_bytes = bytes;
+    config.punches_holes = true;
+    return config;
+}
+
+void fill(device& disk, std::uint64_t offset, std::uint64_t length, unsigned seed) {
+    std::mt19937_64 random(seed);
+    std::vector<std::byte> bytes(length);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    disk.write(offset, bytes);
+}
+
+// Remembers which bytes were read and written, and how often.
+class recorder final : public device_decorator {
+public:
+    explicit recorder(device& inner) : device_decorator(inner) {}
+    void read(std::uint64_t offset, std::span<std::byte> into) override {
+        if (reads.overlaps({offset, into.size()})) read_twice = true;
+        reads.add({offset, into.size()});
+        device_decorator::read(offset, into);
+    }
+    void write(std::uint64_t offset, std::span<const std::byte> from) override {
+        if (writes.overlaps({offset, from.size()})) written_twice = true;
+        writes.add({offset, from.size()});
+        device_decorator::write(offset, from);
+    }
+    void write_zeroes(std::uint64_t offset, std::uint64_t length) override {
+        zeroes.add({offset, length});
+        device_decorator::write_zeroes(offset, length);
+    }
+    extent_set reads, writes, zeroes;
+    bool read_twice = false, written_twice = false;
+};
+
+const error& ended_badly(const std::optional<std::optional<error>>& end) {
+    REQUIRE(end.has_value());
+    REQUIRE(end->has_value());
+    return **end;
+}
+
+bool ended_well(const peer_rig& rig) {
+    return rig.source_end && !*rig.source_end && rig.target_end && !*rig.target_end;
+}
+
+}  // namespace
+
+TEST_CASE("only changed blocks are written, and each chunk is read once on each side", "[peer]") {
+    memory_device source_disk(40 * chunk), target_disk(40 * chunk);
+    fill(source_disk, 0, 40 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, 3 * chunk + block, block, 2);
+    fill(target_disk, 7 * chunk + 2 * block, 3 * block, 3);
+    fill(target_disk, 9 * chunk - 100, 200, 4);  // the end of one chunk and the start of the next
+    recorder source(source_disk), target(target_disk);
+    peer_rig rig(source, target, source_of(40 * chunk), target_of(40 * chunk), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.writes == extent_set{{3 * chunk + block, block},
+                                      {7 * chunk + 2 * block, 3 * block},
+                                      {9 * chunk - block, 2 * block}});
+    CHECK(target.zeroes.empty());
+    CHECK_FALSE(source.read_twice);
+    CHECK_FALSE(target.read_twice);
+    CHECK(source.reads.total() == 40 * chunk);
+    CHECK(rig.source().counts().changed_compared == 6 * block);
+    CHECK(rig.target().counts().written == 6 * block);
+    CHECK(rig.target().counts().compared == 40 * chunk);
+    CHECK(rig.flushes == 1);
+}
+
+TEST_CASE("equal disks are neither written nor flushed", "[peer]") {
+    memory_device source_disk(5 * chunk + 77), target_disk(5 * chunk + 77);
+    fill(source_disk, 0, source_disk.size(), 1);
+    copy_disk(source_disk, target_disk);
+    recorder target(target_disk);
+    peer_rig rig(source_disk, target, source_of(source_disk.size()), target_of(source_disk.size()), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.writes.empty());
+    CHECK(rig.begun_writing == 0);
+    CHECK(rig.flushes == 0);
+}
+
+TEST_CASE("a hole on both sides is not read, however long it is", "[peer]") {
+    const std::uint64_t size = std::uint64_t{1} << 45;  // 32 TiB
+    memory_device source_disk(size), target_disk(size);
+    fill(source_disk, size / 2, block, 1);
+    recorder source(source_disk), target(target_disk);
+    peer_rig rig(source, target, source_of(size), target_of(size), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(source.reads.total() <= 2 * chunk);
+    CHECK(target.reads.empty());
+    CHECK(target.writes == extent_set{{size / 2, block}});
+}
+
+TEST_CASE("a hole on the target is filled without comparing, zero blocks left out", "[peer]") {
+    memory_device source_disk(2 * chunk), target_disk(2 * chunk);
+    fill(source_disk, 0, block, 1);
+    source_disk.write(block, std::vector<std::byte>(block));  // allocated zeroes
+    fill(source_disk, 2 * block, block, 2);
+    recorder target(target_disk);
+    peer_rig rig(source_disk, target, source_of(2 * chunk), target_of(2 * chunk), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.writes == extent_set{{0, block}, {2 * block, block}});
+    CHECK(target.zeroes.empty());
+    CHECK(rig.source().counts().changed_uncompared == 2 * block);
+    CHECK(rig.target().counts().compared == 0);
+}
+
+TEST_CASE("a hole on the source is punched unread where the target punches", "[peer]") {
+    memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+    fill(target_disk, 0, 64 * chunk, 1);
+    fill(source_disk, 10 * chunk, 2 * chunk, 2);
+    recorder target(target_disk);
+    peer_rig rig(source_disk, target, source_of(64 * chunk), target_of(64 * chunk), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.reads == extent_set{{10 * chunk, 2 * chunk}});
+    CHECK(rig.target().counts().deallocated == 62 * chunk);
+    CHECK(contents(source_disk, 64 * chunk) == contents(target_disk, 64 * chunk));
+}
+
+TEST_CASE("where the target cannot punch, only what is not zero is zeroed", "[peer]") {
+    memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+    target_disk.write(0, std::vector<std::byte>(16 * chunk));  // all allocated, all zero
+    fill(target_disk, 5 * chunk + block, block, 1);
+    recorder target(target_disk);
+    target_config config = target_of(16 * chunk);
+    config.punches_holes = false;
+    peer_rig rig(source_disk, target, source_of(16 * chunk), config, 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.reads.total() == 16 * chunk);
+    CHECK(target.zeroes == extent_set{{5 * chunk + block, block}});
+    CHECK(target.writes.empty());
+    CHECK(rig.source().counts().zeroed == block);
+}
+
+TEST_CASE("a partial last block is exact", "[peer]") {
+    const std::uint64_t size = 3 * chunk + 2 * block + 511;
+    memory_device source_disk(size), target_disk(size);
+    fill(source_disk, 0, size, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, size - 1, 1, 99);
+    recorder target(target_disk);
+    peer_rig rig(source_disk, target, source_of(size), target_of(size), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.writes == extent_set{{size - 511, 511}});
+}
+
+TEST_CASE("a smaller target counts as zero beyond its end", "[peer]") {
+    const std::uint64_t size = 6 * chunk, small = 2 * chunk + 100;
+    memory_device source_disk(size), target_disk(small);
+    fill(source_disk, 0, size, 1);
+    std::vector<std::byte> head(small);
+    source_disk.read(0, head);
+    target_disk.write(0, head);
+    target_config config = target_of(small);
+    config.resize_needed = true;
+    peer_rig rig(source_disk, target_disk, source_of(size), config, 7);
+    rig.on_work = [&](std::size_t, const action& what) -> std::optional<event> {
+        if (!std::holds_alternative<begin_writing>(what)) return std::nullopt;
+        target_disk.resize(size);
+        ++rig.begun_writing;
+        return writing_begun{};
+    };
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(contents(source_disk, size) == contents(target_disk, size));
+}
+
+TEST_CASE("a target of another size is resized even where nothing differs", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(chunk);
+    target_config config = target_of(chunk);
+    config.resize_needed = true;
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), config, 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(rig.begun_writing == 1);
+    CHECK(rig.flushes == 1);
+}
+
+TEST_CASE("evicted chunks have only their changed blocks read again, and are counted", "[peer]") {
+    memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+    fill(source_disk, 0, 64 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    for (std::uint64_t i = 0; i < 64; ++i) fill(target_disk, i * chunk + (i % 8) * block, block, static_cast<unsigned>(i) + 5);
+    source_config config = source_of(64 * chunk);
+    config.buffers_max = 2;
+    target_config other = target_of(64 * chunk);
+    other.push_percent = 101;
+    std::uint64_t most_evicted = 0;
+    for (std::uint64_t seed = 1; seed < 10; ++seed) {
+        memory_device fresh(64 * chunk);
+        copy_disk(target_disk, fresh);
+        peer_rig rig(source_disk, fresh, config, other, seed);
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));
+        CHECK(contents(source_disk, 64 * chunk) == contents(fresh, 64 * chunk));
+        CHECK(rig.source().counts().reread % block == 0);
+        CHECK(rig.source().counts().reread <= 64 * block);
+        CHECK(rig.source().counts().read == 64 * chunk);
+        most_evicted = std::max(most_evicted, rig.source().counts().reread);
+    }
+    CHECK(most_evicted > 0);
+}
+
+TEST_CASE("block digests are pushed unasked once most chunks differ", "[peer]") {
+    memory_device source_disk(200 * chunk), target_disk(200 * chunk);
+    fill(source_disk, 0, 200 * chunk, 1);
+    fill(target_disk, 0, 200 * chunk, 2);
+    source_config config = source_of(200 * chunk);
+    config.digest_entries = 8;
+    std::size_t asked = 0, pushed = 0;
+    peer_rig rig(source_disk, target_disk, config, target_of(200 * chunk), 3);
+    rig.on_message = [&](message& what) {
+        if (std::holds_alternative<narrow>(what)) ++asked;
+        if (auto* digests = std::get_if<chunk_digests>(&what))
+            for (const digest_entry& entry : digests->entries) pushed += !entry.cuts.empty();
+    };
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(asked + pushed == 200);
+    CHECK(pushed > 120);
+}
+
+TEST_CASE("a collision of 40 bits is caught by the chunk's digest and the chunk sent whole", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, chunk, 2 * block, 2);
+    const bool hide_all = GENERATE(false, true);
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), target_of(4 * chunk), 3);
+    std::size_t resends = 0;
+    rig.on_message = [&](message& what) {
+        if (auto* digests = std::get_if<block_digests>(&what)) {
+            std::vector<std::byte> bytes(block);
+            for (std::uint32_t i = 0; i < (hide_all ? 2u : 1u); ++i) {
+                source_disk.read(chunk + i * block, bytes);
+                digests->cuts[i] = cut(rig.source().digests()->bytes(bytes));
+            }
+        }
+        resends += std::holds_alternative<resend>(what);
+    };
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(contents(source_disk, 4 * chunk) == contents(target_disk, 4 * chunk));
+    CHECK(resends == (hide_all ? 0 : 1));  // where no block seems to differ, all of them go at once
+    CHECK(rig.source().counts().reread == (hide_all ? 0 : chunk));
+}
+
+TEST_CASE("data that does not give the source's digest is never written, and fails the second time", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, chunk, block, 2);
+    const auto before = contents(target_disk, 4 * chunk);
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), target_of(4 * chunk), 3);
+    rig.on_message = [&](message& what) {
+        if (auto* data = std::get_if<chunk_data>(&what)) data->payload.bytes()[0] ^= std::byte{4};
+    };
+    REQUIRE(rig.run());
+    CHECK(ended_badly(rig.target_end).kind() == error_kind::verification);
+    CHECK(ended_badly(rig.target_end).detail().offset == chunk);
+    CHECK(contents(target_disk, 4 * chunk) == before);
+}
+
+TEST_CASE("a source that changes while it is read: what is sent is what was hashed", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+        memory_device source_disk(32 * chunk), target_disk(32 * chunk);
+        fill(source_disk, 0, 32 * chunk, 1);
+        copy_disk(source_disk, target_disk);
+        for (std::uint64_t i = 0; i < 32; ++i) fill(target_disk, i * chunk + block, 2 * block, static_cast<unsigned>(i) + 9);
+        source_config config = source_of(32 * chunk);
+        config.buffers_max = 2;
+        std::mt19937_64 random(seed);
+        peer_rig rig(source_disk, target_disk, config, target_of(32 * chunk), seed);
+        rig.on_step = [&](std::uint64_t step) {
+            if (step % 3 == 0) fill(source_disk, random() % (32 * 8) * block, block, static_cast<unsigned>(step));
+        };
+        bool asked_again = false;
+        rig.on_message = [&](message& what) { asked_again = asked_again || std::holds_alternative<resend>(what); };
+        INFO("seed " << seed);
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));  // equal roots: the target holds exactly what the source hashed
+        CHECK_FALSE(asked_again);
+    }
+}
+
+TEST_CASE("lost writes are found by reading again", "[peer]") {
+    class loser final : public device_decorator {
+    public:
+        explicit loser(device& inner) : device_decorator(inner) {}
+        void write(std::uint64_t offset, std::span<const std::byte> from) override {
+            if (offset != chunk + block) device_decorator::write(offset, from);
+        }
+    };
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, chunk + block, block, 2);
+    loser target(target_disk);
+    source_config config = source_of(4 * chunk);
+    SECTION("not by the root alone") {
+        peer_rig rig(source_disk, target, config, target_of(4 * chunk), 3);
+        REQUIRE(rig.run());
+        CHECK(ended_well(rig));
+    }
+    SECTION("with reread") {
+        config.reread = true;
+        peer_rig rig(source_disk, target, config, target_of(4 * chunk), 3);
+        REQUIRE(rig.run());
+        CHECK(ended_badly(rig.target_end).kind() == error_kind::verification);
+        CHECK(ended_badly(rig.target_end).detail().offset == chunk);
+    }
+}
+
+TEST_CASE("a reread ignores allocation on both sides", "[peer]") {
+    // Both devices call data a hole.
+    memory_device source_disk(8 * chunk), target_disk(8 * chunk);
+    fill(source_disk, 2 * chunk, chunk, 1);
+    fill(target_disk, 5 * chunk, chunk, 2);
+    allocated_device source(source_disk, {}), target(target_disk, {});
+    source_config config = source_of(8 * chunk);
+    SECTION("trusted, false hints hide a difference") {
+        peer_rig rig(source, target, config, target_of(8 * chunk), 3);
+        REQUIRE(rig.run());
+        CHECK(contents(source_disk, 8 * chunk) != contents(target_disk, 8 * chunk));
+    }
+    SECTION("ignored, they do not") {
+        config.reread = true;
+        peer_rig rig(source, target, config, target_of(8 * chunk), 3);
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));
+        CHECK(contents(source_disk, 8 * chunk) == contents(target_disk, 8 * chunk));
+    }
+}
+
+TEST_CASE("what lies outside the set to stay within is neither read nor touched", "[peer]") {
+    const extent_set within{{chunk + block, 2 * block}, {5 * chunk, 3 * chunk}};
+    for (const bool tamper : {false, true}) {
+        memory_device source_disk(12 * chunk), target_disk(12 * chunk);
+        fill(source_disk, 0, 12 * chunk, 1);
+        fill(target_disk, 0, 12 * chunk, 2);
+        source_disk.write_zeroes(6 * chunk, chunk);
+        const auto before = contents(target_disk, 12 * chunk);
+        recorder source(source_disk), target(target_disk);
+        source_config config = source_of(12 * chunk);
+        config.within = within;
+        peer_rig rig(source, target, config, target_of(12 * chunk), 3);
+        bool tampered = false;
+        rig.on_message = [&](message& what) {
+            // A chunk asked for again must stay within as well.
+            auto* data = std::get_if<chunk_data>(&what);
+            if (!tamper || tampered || !data || data->chunk != 1) return;
+            data->payload.bytes()[block] ^= std::byte{1};
+            tampered = true;
+        };
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));
+        for (const recorder* each : {&source, &target})
+            for (const extent& range : each->reads) CHECK(within.contains(range));
+        for (const extent_set* each : {&target.writes, &target.zeroes})
+            for (const extent& range : *each) CHECK(within.contains(range));
+        auto expected = before;
+        for (const extent& range : within)
+            source_disk.read(range.offset, std::span(expected).subspan(range.offset, range.length));
+        CHECK(contents(target_disk, 12 * chunk) == expected);
+    }
+}
+
+TEST_CASE("a comparison finds exactly the differing blocks and writes nothing", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        INFO("seed " << seed);
+        std::mt19937_64 random(seed);
+        const std::uint64_t size = 1 + random() % 300'000;
+        memory_device source_disk(size), target_disk(size);
+        fill_randomly(source_disk, random);
+        if (seed % 2) copy_disk(source_disk, target_disk);
+        age_randomly(target_disk, random, 6);
+        target_disk.mutable_properties().punches_holes = true;
+        recorder target(target_disk);
+        source_config config = source_of(size);
+        config.mode = session_mode::compare;
+        config.keep_differential = true;
+        peer_rig rig(source_disk, target, config, target_of(size), seed);
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));
+        CHECK(target.writes.empty());
+        CHECK(target.zeroes.empty());
+        CHECK(rig.flushes == 0);
+        const auto ours = contents(source_disk, size), theirs = contents(target_disk, size);
+        extent_set data, zero;
+        for (std::uint64_t at = 0; at < size; at += block) {
+            const std::uint64_t length = std::min<std::uint64_t>(block, size - at);
+            if (std::equal(&ours[at], &ours[at] + length, &theirs[at])) continue;
+            const bool zeroes = std::all_of(&ours[at], &ours[at] + length, [](std::byte b) { return b == std::byte{0}; });
+            (zeroes ? zero : data).add({at, length});
+        }
+        extent_set found_data, found_zero;
+        for (const change& each : rig.source().changes().changes())
+            (each.kind == change_kind::zero ? found_zero : found_data).add(each.range);
+        CHECK(found_data == data);
+        CHECK(found_zero == zero);
+    }
+}
+
+TEST_CASE("a dry run counts what a sync would do and does none of it", "[peer]") {
+    memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    fill(target_disk, 0, 8 * chunk, 1);
+    fill(target_disk, block, block, 2);
+    recorder target(target_disk);
+    source_config config = source_of(16 * chunk);
+    config.mode = session_mode::dry_run;
+    peer_rig rig(source_disk, target, config, target_of(16 * chunk), 7);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(target.writes.empty());
+    CHECK(target.zeroes.empty());
+    CHECK(rig.begun_writing == 0);
+    CHECK(rig.source().counts().changed_compared == block);
+    CHECK(rig.target().counts().deallocated == 4 * chunk);
+}
+
+TEST_CASE("a stop lets what is being written end, then flushes", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        INFO("seed " << seed);
+        memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+        fill(source_disk, 0, 64 * chunk, 1);
+        fill(target_disk, 0, 64 * chunk, 2);
+        peer_rig rig(source_disk, target_disk, source_of(64 * chunk), target_of(64 * chunk), seed);
+        rig.on_step = [&](std::uint64_t step) {
+            if (step == 40 + seed * 3) rig.stop();
+        };
+        REQUIRE(rig.run());
+        CHECK(ended_badly(rig.source_end).kind() == error_kind::interrupted);
+        CHECK(ended_badly(rig.target_end).kind() == error_kind::interrupted);
+        CHECK(rig.flushes == rig.begun_writing);
+    }
+}
+
+TEST_CASE("a stop at any step of a session that punches ends it", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+        for (std::uint64_t at = 0; at < 40; ++at) {
+            INFO("seed " << seed << ", step " << at);
+            memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+            fill(source_disk, 4 * chunk, block, 1);
+            fill(target_disk, 0, 16 * chunk, 2);
+            peer_rig rig(source_disk, target_disk, source_of(16 * chunk), target_of(16 * chunk), seed);
+            rig.on_step = [&](std::uint64_t step) {
+                if (step == at) rig.stop();
+            };
+            REQUIRE(rig.run());
+            CHECK(rig.flushes == rig.begun_writing);
+        }
+    }
+}
+
+TEST_CASE("a failed action ends both sides with its error, and is not tried again", "[peer]") {
+    for (const std::size_t side : {0u, 1u}) {
+        for (unsigned nth = 0; nth < 30; ++nth) {
+            memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+            fill(source_disk, 0, 16 * chunk, 1);
+            fill(target_disk, 0, 16 * chunk, 2);
+            peer_rig rig(source_disk, target_disk, source_of(16 * chunk), target_of(16 * chunk), nth + 1);
+            unsigned seen = 0;
+            bool flush_failed = false;
+            rig.on_work = [&](std::size_t on, const action& what) -> std::optional<event> {
+                if (flush_failed) CHECK_FALSE(std::holds_alternative<flush_target>(what));
+                if (on != side || seen++ != nth) return std::nullopt;
+                flush_failed = std::holds_alternative<flush_target>(what);
+                return action_failed{error(error_kind::device_io, "broken", {.offset = 4711})};
+            };
+            REQUIRE(rig.run());
+            if (seen <= nth) continue;
+            const auto& mine = side == 0 ? rig.source_end : rig.target_end;
+            const auto& other = side == 0 ? rig.target_end : rig.source_end;
+            CHECK(ended_badly(mine).detail().offset == 4711);
+            CHECK(ended_badly(other).kind() == error_kind::device_io);
+        }
+    }
+}
+
+TEST_CASE("a peer that breaks the protocol is refused before anything is written", "[peer]") {
+    using breaker = std::function<bool(message&)>;  // true: it was broken
+    const std::vector<std::pair<const char*, breaker>> table{
+        {"version", [](message& m) { auto* h = std::get_if<hello>(&m); return h && (h->version = 9, true); }},
+        {"a chunk of no size", [](message& m) { auto* h = std::get_if<hello>(&m); return h && (h->shape.chunk_bytes = 0, true); }},
+        {"a block that is no power of two", [](message& m) { auto* h = std::get_if<hello>(&m); return h && (h->shape.block_bytes = 5000, true); }},
+        {"allocation beyond the end", [](message& m) { auto* a = std::get_if<allocation>(&m); return a && (a->runs.back().range.length += 1ull << 63, true); }},
+        {"allocation with a gap", [](message& m) { auto* a = std::get_if<allocation>(&m); return a && (a->runs.front().range.offset += 4096, true); }},
+        {"an empty run", [](message& m) { auto* a = std::get_if<allocation>(&m); return a && (a->runs.front().range.length = 0, true); }},
+        {"digests out of order", [](message& m) { auto* d = std::get_if<chunk_digests>(&m); return d && (d->entries.front().first_chunk += 1, true); }},
+        {"a run of too many chunks", [](message& m) { auto* d = std::get_if<chunk_digests>(&m); return d && (d->entries.front().count = ~0ull, true); }},
+        {"too few block digests", [](message& m) { auto* d = std::get_if<block_digests>(&m); return d && (d->cuts.pop_back(), true); }},
+        {"block digests of another chunk", [](message& m) { auto* d = std::get_if<block_digests>(&m); return d && (d->chunk += 1'000'000, true); }},
+        {"asking beyond the end", [](message& m) { auto* n = std::get_if<narrow>(&m); return n && (n->chunk = ~0ull, true); }},
+        {"data beyond the end", [](message& m) { auto* d = std::get_if<chunk_data>(&m); return d && (d->chunk = ~0ull, true); }},
+        {"blocks beyond the chunk", [](message& m) { auto* d = std::get_if<chunk_data>(&m); return d && (d->runs.back().count = ~0u, true); }},
+        {"runs that overlap", [](message& m) { auto* d = std::get_if<chunk_data>(&m); return d && (d->runs.push_back(d->runs.front()), true); }},
+        {"no runs", [](message& m) { auto* d = std::get_if<chunk_data>(&m); return d && (d->runs.clear(), true); }},
+        {"a payload that is missing", [](message& m) { auto* d = std::get_if<chunk_data>(&m); return d && (d->payload = {}, true); }},
+        {"a verdict that goes back", [](message& m) { auto* v = std::get_if<verdict>(&m); return v && (v->below_chunk = ~0ull, true); }},
+    };
+    for (const auto& [name, breaks] : table) {
+        INFO(name);
+        bool broken = false;
+        for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+            memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+            fill(source_disk, 0, 64 * chunk, 1);
+            copy_disk(source_disk, target_disk);
+            for (std::uint64_t i = 0; i < 64; i += 2) fill(target_disk, i * chunk, block, static_cast<unsigned>(i) + 3);
+            source_config config = source_of(64 * chunk);
+            config.digest_entries = 16;
+            target_config other = target_of(64 * chunk);
+            other.push_percent = 101;
+            peer_rig rig(source_disk, target_disk, config, other, seed);
+            broken = false;
+            const auto& breaks_one = breaks;
+            extent_set written;
+            rig.on_message = [&](message& what) {
+                if (!broken) broken = breaks_one(what);
+            };
+            REQUIRE(rig.run());
+            REQUIRE(broken);
+            CHECK((ended_badly(rig.source_end).kind() == error_kind::peer));
+            CHECK((ended_badly(rig.target_end).kind() == error_kind::peer));
+        }
+    }
+}
+
+TEST_CASE("roots that differ fail the sync", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), target_of(4 * chunk), 3);
+    rig.on_message = [](message& what) {
+        if (auto* end = std::get_if<end_of_data>(&what)) end->root.bytes[3] ^= std::byte{1};
+    };
+    REQUIRE(rig.run());
+    CHECK(ended_badly(rig.target_end).kind() == error_kind::verification);
+}
+
+TEST_CASE("a chunk with more runs than the window of allocation goes on", "[peer]") {
+    const geometry shape{4 * 64 * block, 64 * block, block};
+    memory_device source_disk(shape.disk_bytes), target_disk(shape.disk_bytes);
+    fill(source_disk, 0, shape.disk_bytes, 1);
+    source_config config = source_of(shape.disk_bytes);
+    config.shape = shape;
+    config.within.emplace();
+    for (std::uint64_t at = 0; at < shape.disk_bytes; at += 2 * block) config.within->add({at, block});
+    target_config other = target_of(shape.disk_bytes);
+    other.allocation_runs = GENERATE(1u, 3u, 17u, 40u);
+    peer_rig rig(source_disk, target_disk, config, other, 3);
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(rig.target().counts().written == config.within->total());
+}
+
+TEST_CASE("a hole punched late is still flushed", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+        memory_device source_disk(8 * chunk), target_disk(8 * chunk);
+        fill(target_disk, 0, 3 * chunk + block, 1);
+        peer_rig rig(source_disk, target_disk, source_of(8 * chunk), target_of(8 * chunk), seed);
+        REQUIRE(rig.run());
+        REQUIRE(ended_well(rig));
+        CHECK(rig.flushes == 1);
+        CHECK(rig.target().counts().deallocated == 3 * chunk + block);
+    }
+}
+
+TEST_CASE("a message before the hello is refused", "[peer]") {
+    target_peer target(target_of(chunk));
+    target.handle(message(narrow{0}));
+    CHECK(target.is_finished());
+    source_peer source(source_of(chunk));
+    source.handle(message(resend{0}));
+    CHECK(source.is_finished());
+}

@@ -1,0 +1,262 @@
+// The state record's way through a sync: dirty before the first write, clean after the last flush, poisoned at a failed one;
+// and what the next sync makes of each.
+#include <catch2/catch.hpp>
+
+#include <fstream>
+
+#include "support/device_doubles.hpp"
+#include "support/sync_rig.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace reprotect;
+using namespace reprotect::test;
+
+namespace {
+
+constexpr std::uint64_t c = small_chunk;
+
+// An older state of the same content on the target.
+struct aged_pair {
+    memory_device source{40 * c, "the source"}, target{40 * c, "the target"};
+    aged_pair() {
+        fill(source, {0, 30 * c}, 1);
+        copy_content(source, target);
+        fill(target, {3 * c, 5 * c}, 2);
+        fill(target, {35 * c, c}, 3);  // to be punched
+    }
+};
+
+state_record record_of(device& source, device& target, target_status status) {
+    state_record record;
+    record.source = source.identity();
+    record.target = target.identity();
+    record.source_name = source.name();
+    record.target_name = target.name();
+    record.source_size = source.size();
+    record.target_size = target.size();
+    record.session = std::string(32, 'a');
+    record.status = status;
+    record.updated = "2026-11-22T10:00:00Z";
+    return record;
+}
+
+// One byte in the middle of every record.
+void damage_records(const temp_dir& directory) {
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+        if (!entry.is_regular_file() || entry.file_size() == 0) continue;
+        std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+        file.put('\0');
+    }
+}
+
+}  // namespace
+
+TEST_CASE("the record is dirty before the first change and clean after the last flush, never between", "[sync]") {
+    for (const bool smaller : {false, true}) {
+        for (const auto verify : {verify_level::root, verify_level::reread}) {
+            aged_pair pair;
+            if (smaller) pair.target.resize(20 * c);
+            event_log log;
+            logging_device target(pair.target, log);
+            test_store store(&log);
+            sync_options options = small_sync_options();
+            options.verify = verify;
+            require_synced(run_sync(pair.source, target, options, &store), pair.source, pair.target);
+            REQUIRE(log.count("dirty") == 1);
+            REQUIRE(log.count("clean") == 1);
+            REQUIRE(log.count("flush") == 1);
+            REQUIRE(log.count("write") > 0);
+            CHECK(log.first("dirty") < log.first("write"));
+            CHECK(log.first("dirty") < log.first("write_zeroes"));
+            CHECK(log.first("dirty") < log.first("resize"));
+            CHECK(log.count("resize") == (smaller ? 1 : 0));
+            CHECK(log.last("write") < log.first("flush"));
+            CHECK(log.first("flush") < log.first("clean"));
+            if (verify == verify_level::reread) {
+                CHECK(log.first("flush") < log.first("drop_cache"));
+                CHECK(log.last("read") < log.first("clean"));
+            }
+        }
+    }
+}
+
+TEST_CASE("a record says which pair, sizes and session it is of", "[sync]") {
+    aged_pair pair;
+    pair.target.resize(20 * c);
+    std::vector<state_record> saved;
+    test_store store;
+    store.on_save = [&](const state_record& record) { saved.push_back(record); };
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    REQUIRE(saved.size() == 2);
+    CHECK(saved[0].status == target_status::dirty);
+    CHECK(saved[1].status == target_status::clean);
+    for (const state_record& record : saved) {
+        CHECK(record.source == pair.source.identity());
+        CHECK(record.target == pair.target.identity());
+        CHECK(record.source_size == 40 * c);
+        CHECK(record.target_size == 40 * c);
+        CHECK(record.session.size() == 32);
+        CHECK(record.session == saved[0].session);
+    }
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    CHECK(saved.back().session != saved[0].session);
+}
+
+TEST_CASE("after a failed flush the next sync drops the cache first and trusts no allocation", "[sync]") {
+    aged_pair pair;
+    const temp_dir directory;  // another process would find the same record
+    hooked_device failing(pair.target, [](device_call call, extent) {
+        if (call == device_call::flush) throw error(error_kind::flush_failed, "no flush");
+    });
+    {
+        const auto store = open_state_directory(directory.path());
+        require_failure(run_sync(pair.source, failing, small_sync_options(), store.get()), error_kind::flush_failed);
+    }
+    const auto store = open_state_directory(directory.path());
+    REQUIRE(store->find_target(pair.target.identity())->status == target_status::poisoned);
+    event_log log;
+    logging_device target(pair.target, log);
+    const sync_report report = run_sync(pair.source, target, small_sync_options(), store.get());
+    require_synced(report, pair.source, pair.target);
+    CHECK(has_warning(report, "an earlier flush of the target failed"));
+    CHECK(has_warning(report, "cannot be passed"));  // memory has no cache to drop
+    CHECK(log.count("drop_cache") == 1);
+    CHECK(log.first("drop_cache") < log.first("read"));
+    CHECK(log.count("allocation") == 0);
+    CHECK(report.bytes.allocated_target == pair.target.size());
+    CHECK(store->find_target(pair.target.identity())->status == target_status::clean);
+    // Once clean it is trusted again.
+    const sync_report trusting = run_sync(pair.source, target, small_sync_options(), store.get());
+    CHECK(trusting.warnings.empty());
+    CHECK(trusting.bytes.allocated_target == 30 * c);
+}
+
+TEST_CASE("a cache that cannot even be asked to go leaves a poisoned target as it is", "[sync]") {
+    aged_pair pair;
+    test_store store;
+    store.save(record_of(pair.source, pair.target, target_status::poisoned));
+    hooked_device failing(pair.target, [](device_call call, extent) {
+        if (call == device_call::drop_cache) throw std::runtime_error("no");
+    });
+    recording_device target(failing);
+    const error why =
+        require_failure(run_sync(pair.source, target, small_sync_options(), &store), error_kind::device_io);
+    CHECK(why.detail().device == "the target");
+    CHECK(target.reads.empty());
+    CHECK(target.writes.empty());
+    CHECK(store.find_target(pair.target.identity())->status == target_status::poisoned);
+}
+
+TEST_CASE("after an unfinished sync the next one says that it goes on from there", "[sync]") {
+    aged_pair pair;
+    test_store store;
+    store.save(record_of(pair.source, pair.target, target_status::dirty));
+    const sync_report report = run_sync(pair.source, pair.target, small_sync_options(), &store);
+    require_synced(report, pair.source, pair.target);
+    CHECK(has_warning(report, "did not finish"));
+}
+
+TEST_CASE("a record of another source is replaced, with a warning", "[sync]") {
+    aged_pair pair;
+    memory_device other(40 * c, "another disk");
+    test_store store;
+    SECTION("another identity") {
+        store.save(record_of(other, pair.target, target_status::clean));
+    }
+    SECTION("another size") {
+        state_record record = record_of(pair.source, pair.target, target_status::clean);
+        record.source_size -= 512;
+        store.save(record);
+    }
+    const sync_report report = run_sync(pair.source, pair.target, small_sync_options(), &store);
+    require_synced(report, pair.source, pair.target);
+    CHECK(has_warning(report, "of another source"));
+    const auto record = store.find_target(pair.target.identity());
+    CHECK(record->source == pair.source.identity());
+    CHECK(record->source_size == pair.source.size());
+}
+
+TEST_CASE("a disk on record as the source of the pair is refused as its target, unless reversing is meant", "[sync]") {
+    aged_pair pair;
+    test_store store;
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    const auto before = bytes_of(pair.source);
+    fill(pair.target, {0, c}, 77);  // the failover's side moved on
+    recording_device old_source(pair.source);
+    const error why =
+        require_failure(run_sync(pair.target, old_source, small_sync_options(), &store), error_kind::recorded_source);
+    CHECK(exit_code(why.kind()) == 3);
+    CHECK(why.detail().device == "the source");
+    CHECK(why.detail().hint.find("--reverse") != std::string::npos);
+    CHECK(old_source.writes.empty());
+    CHECK(bytes_of(pair.source) == before);
+
+    sync_options options = small_sync_options();
+    options.reverse = true;
+    const sync_report report = run_sync(pair.target, pair.source, options, &store);
+    require_synced(report, pair.target, pair.source);
+    CHECK(has_warning(report, "reversed"));
+    // Another pair is nobody's business.
+    memory_device third(40 * c, "a third disk");
+    require_ok(run_sync(third, pair.source, small_sync_options(), &store));
+}
+
+TEST_CASE("a corrupt record is a warning, and nothing known of the target is trusted", "[sync]") {
+    aged_pair pair;
+    const temp_dir directory;
+    {
+        const auto store = open_state_directory(directory.path());
+        require_ok(run_sync(pair.source, pair.target, small_sync_options(), store.get()));
+    }
+    damage_records(directory);
+    const auto store = open_state_directory(directory.path());
+    event_log log;
+    logging_device target(pair.target, log);
+    const sync_report report = run_sync(pair.source, target, small_sync_options(), store.get());
+    require_synced(report, pair.source, pair.target);
+    CHECK(has_warning(report, "record is ignored"));
+    CHECK(log.count("allocation") == 0);
+    CHECK(store->find_target(pair.target.identity())->status == target_status::clean);
+}
+
+TEST_CASE("a corrupt record of the source refuses the sync unless the direction is said to be meant", "[sync]") {
+    // It may be the one that says: this target is the source of the pair.
+    aged_pair pair;
+    const temp_dir directory;
+    const auto store = open_state_directory(directory.path());
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), store.get()));
+    damage_records(directory);
+    recording_device old_source(pair.source);
+    const error why =
+        require_failure(run_sync(pair.target, old_source, small_sync_options(), store.get()), error_kind::corrupt_file);
+    CHECK(exit_code(why.kind()) == 3);
+    CHECK_FALSE(why.detail().hint.empty());
+    CHECK(old_source.writes.empty());
+    sync_options options = small_sync_options();
+    options.reverse = true;
+    const sync_report report = run_sync(pair.target, old_source, options, store.get());
+    require_synced(report, pair.target, pair.source);
+    CHECK(has_warning(report, "record is ignored"));
+}
+
+TEST_CASE("a corrupt record of another pair is nobody else's business", "[sync]") {
+    aged_pair pair, other;
+    const temp_dir directory;
+    const auto store = open_state_directory(directory.path());
+    require_ok(run_sync(other.source, other.target, small_sync_options(), store.get()));
+    damage_records(directory);
+    const sync_report report = run_sync(pair.source, pair.target, small_sync_options(), store.get());
+    require_synced(report, pair.source, pair.target);
+    CHECK(report.warnings.empty());
+}
+
+TEST_CASE("a store that cannot be asked refuses the sync before anything is read", "[sync]") {
+    aged_pair pair;
+    recording_device target(pair.target);
+    test_store store;
+    store.on_find = [] { throw error(error_kind::permission, "the state directory is closed to us"); };
+    require_failure(run_sync(pair.source, target, small_sync_options(), &store), error_kind::permission);
+    CHECK(target.reads.empty());
+    CHECK(target.writes.empty());
+}

@@ -1,0 +1,142 @@
+// The command line itself: what is understood, what is refused before any disk is opened, and how that is said.
+#include <catch2/catch.hpp>
+
+#include "support/tool_rig.hpp"
+
+namespace {
+
+using namespace reprotect::test;
+
+struct bad_line {
+    std::vector<std::string> words;
+    std::string says;
+};
+
+TEST_CASE("a command line that makes no sense ends with 2, one clear line and a hint", "[tool]") {
+    const std::vector<bad_line> lines{
+        {{}, "a verb is missing"},
+        {{"--json"}, "a verb is missing"},
+        {{"synk", "a", "b"}, "did you mean 'sync'?"},
+        {{"estimate", "a"}, "'estimate' is no verb"},
+        {{"sync"}, "SOURCE and TARGET is missing"},
+        {{"sync", "a"}, "TARGET is missing"},
+        {{"checksum"}, "DISK is missing"},
+        {{"sync", "a", "b", "c"}, "'c' is one argument too many"},
+        {{"sync", "", "b"}, "a disk's name is empty"},
+        {{"sync", "a", "b", "--alow-larger"}, "did you mean --allow-larger?"},
+        {{"sync", "a", "b", "--dry"}, "did you mean --dry-run?"},
+        {{"diff", "a", "b", "--verify=root"}, "diff has no option --verify"},
+        {{"map", "a", "--depth", "3"}, "map has no option --depth"},
+        {{"sync", "a", "b", "--verify"}, "--verify needs a value"},
+        {{"sync", "a", "b", "--verify=twice"}, "--verify takes root or reread, not 'twice'"},
+        {{"sync", "a", "b", "--progress", "loud"}, "--progress takes auto or bar or json or none, not 'loud'"},
+        {{"sync", "a", "b", "--digest", "md5"}, "--digest takes xxh3 or sha256, not 'md5'"},
+        {{"sync", "a", "b", "--depth", "0"}, "--depth takes a number from 1 to 256, not '0'"},
+        {{"sync", "a", "b", "--depth", "257"}, "--depth"},
+        {{"sync", "a", "b", "--depth", "4x"}, "--depth"},
+        {{"sync", "a", "b", "--depth=-1"}, "--depth"},
+        {{"sync", "a", "b", "--threads", "0"}, "--threads"},
+        {{"sync", "a", "b", "--memory", "64M"}, "--memory: "},
+        {{"sync", "a", "b", "--memory", "1KiB"}, "--memory 1.00 KiB is too little"},
+        {{"sync", "a", "b", "--limit", "fast"}, "--limit: "},
+        {{"sync", "a", "b", "--block-size", "5000"}, "--block-size"},
+        {{"sync", "a", "b", "--block-size", "256"}, "--block-size"},
+        {{"sync", "a", "b", "--block-size", "8GiB"}, "--block-size 8GiB is too large"},
+        {{"sync", "a", "b", "--chunk-size", "32MiB"}, "--chunk-size"},
+        {{"sync", "a", "b", "--allow-larger", "--truncate"}, "give one of them"},
+        {{"sync", "a", "b", "--state", ""}, "--state"},
+        {{"checksum", "a", "-o", "m", "--digest", "xxh3"}, "--digest xxh3 and a digest map do not go together"},
+        {{"checksum", "a", "--against", "m", "--digest", "xxh3"}, "do not go together"},
+    };
+    for (const bad_line& line : lines) {
+        std::vector<std::string> command{REPROTECT_TOOL};
+        command.insert(command.end(), line.words.begin(), line.words.end());
+        const command_result result = run_command(command);
+        INFO("said: " << result.errors);
+        CAPTURE(line.words);
+        CHECK(result.exit_code == 2);
+        CHECK(has(result.errors, "reprotect: "));
+        CHECK(has(result.errors, line.says));
+        CHECK(has(result.errors, "\n  hint: "));
+        const bool json = std::find(line.words.begin(), line.words.end(), "--json") != line.words.end();
+        CHECK(result.output.empty() == !json);
+    }
+}
+
+TEST_CASE("a hint of a usage error leads to --help", "[tool]") {
+    CHECK(has(run_command({REPROTECT_TOOL}).errors, "--help"));
+    CHECK(has(run_command({REPROTECT_TOOL, "sync", "a"}).errors, "reprotect sync --help"));
+    CHECK(has(run_command({REPROTECT_TOOL, "nonsense"}).errors, "--help"));
+}
+
+TEST_CASE("a usage error with --json is a document too", "[tool]") {
+    const command_result result = run_command({REPROTECT_TOOL, "sync", "a", "--json"});
+    CHECK(result.exit_code == 2);
+    const auto document = parse_json(result.output);
+    CHECK(count_at(document, "error.code") == 2);
+    CHECK(text_at(document, "error.kind") == "usage");
+}
+
+TEST_CASE("help is given for the tool and for each verb, with examples, and lists no verb that is not there",
+          "[tool]") {
+    for (const std::string flag : {"--help", "-h", "help"}) {
+        const command_result help = run_command({REPROTECT_TOOL, flag});
+        CHECK(help.exit_code == 0);
+        CHECK(help.errors.empty());
+        for (const std::string verb : {"sync", "diff", "checksum", "map"}) CHECK(has(help.output, "\n  " + verb + " "));
+        CHECK_FALSE(has(help.output, "estimate"));
+        CHECK(has(help.output, "Exit codes"));
+    }
+    for (const std::string verb : {"sync", "diff", "checksum", "map"}) {
+        for (const std::string flag : {"--help", "-h"}) {
+            const command_result help = run_command({REPROTECT_TOOL, verb, flag});
+            CHECK(help.exit_code == 0);
+            CHECK(has(help.output, "Usage: reprotect " + verb));
+            CHECK(has(help.output, "Examples:\n  reprotect " + verb));
+        }
+    }
+    CHECK(has(run_command({REPROTECT_TOOL, "--version"}).output, "reprotect "));
+}
+
+TEST_CASE("arguments come in any order, and the last of an option wins", "[tool]") {
+    const tool_rig rig;
+    const std::string a = rig.random_disk("a", 1, 10000);
+    const std::string b = rig.copy(a, "b");
+    CHECK(rig.run({"diff", a, b}).exit_code == 0);
+    CHECK(rig.run({"diff", "--json", a, "--depth", "2", b}).exit_code == 0);
+    const command_result before = rig.run({"--depth", "2", "--quiet", "diff", a, b});
+    CHECK(before.exit_code == 0);
+    CHECK(before.output.empty());
+    CHECK(rig.run({"diff", a, b, "--depth", "999", "--depth=4"}).exit_code == 0);
+    CHECK(run_command({REPROTECT_TOOL, "diff", "--quiet", "--", a, b}).exit_code == 0);
+}
+
+TEST_CASE("a disk whose name starts with a dash can be named after two dashes", "[tool]") {
+    const tool_rig rig;
+    rig.random_disk("-odd", 1, 5000);
+    const std::string line = "cd '" + rig.folder().string() + "' && '" REPROTECT_TOOL "' map --json -- -odd";
+    const command_result result = run_command({"sh", "-c", line});
+    CHECK(result.exit_code == 0);
+    CHECK(has(result.output, "-odd"));
+}
+
+TEST_CASE("options that every verb shares are taken by every verb", "[tool]") {
+    const tool_rig rig;
+    const std::string a = rig.random_disk("a", 1, 10000);
+    const std::string b = rig.copy(a, "b");
+    for (const std::string verb : {"sync", "diff", "checksum", "map"}) {
+        std::vector<std::string> words{verb, a, "--json", "--progress", "none", "--dry-run", "--yes"};
+        if (verb == "sync" || verb == "diff") words.insert(words.begin() + 2, b);
+        if (verb != "map") {
+            for (const std::string more : {"--threads=2", "--depth=2", "--memory=256MiB", "--block-size=4KiB",
+                                           "--chunk-size=1MiB", "--digest=sha256", "--limit=60MiB/s"})
+                words.push_back(more);
+        }
+        const command_result result = rig.run(words);
+        INFO(verb << " said: " << result.errors);
+        CHECK(result.exit_code == 0);
+        CHECK_NOTHROW(parse_json(result.output));
+    }
+}
+
+}  // namespace

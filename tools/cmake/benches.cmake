@@ -1,0 +1,18 @@
+# Benches: one Google Benchmark executable from bench/*_bench.cpp, run once and small as a test, so that they do not rot; and
+# the small one that makes the disks which bench/end_to_end measures on.
+add_executable(reprotect_workload bench/workload.cpp)
+reprotect_target_defaults(reprotect_workload)
+
+file(GLOB bench_sources CONFIGURE_DEPENDS bench/*_bench.cpp)
+if(NOT bench_sources OR REPROTECT_SANITIZE)
+    return()
+endif()
+find_package(benchmark REQUIRED)
+add_executable(reprotect_bench ${bench_sources})
+target_include_directories(reprotect_bench PRIVATE bench lib)
+target_link_libraries(reprotect_bench PRIVATE reprotect ${REPROTECT_PRIVATE_LIBRARIES} benchmark::benchmark_main)
+reprotect_target_defaults(reprotect_bench)
+add_test(NAME benches_run_once COMMAND reprotect_bench --benchmark_min_time=0.001)
+set_tests_properties(benches_run_once PROPERTIES
+    TIMEOUT 300 LABELS bench RUN_SERIAL TRUE ENVIRONMENT "REPROTECT_BENCH_SMALL=1"
+    FAIL_REGULAR_EXPRESSION "ERROR OCCURRED;error occurred")

@@ -1,0 +1,43 @@
+# What every target of this project is compiled with.
+
+# ccache makes the second build quick; its sloppiness lets it see through precompiled headers.
+find_program(CCACHE_PROGRAM ccache)
+mark_as_advanced(CCACHE_PROGRAM)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER AND PROJECT_IS_TOP_LEVEL)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        add_compile_options(-fpch-preprocess)
+    endif()
+endif()
+
+# Messages of assertions name a file as the tree does, wherever it was built.
+add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
+
+if(REPROTECT_SANITIZE)
+    add_compile_options(-fsanitize=${REPROTECT_SANITIZE} -fno-omit-frame-pointer -g)
+    add_link_options(-fsanitize=${REPROTECT_SANITIZE})
+    if(REPROTECT_SANITIZE MATCHES "undefined")
+        add_compile_options(-fno-sanitize-recover=undefined)
+    endif()
+    if(REPROTECT_SANITIZE MATCHES "thread")
+        # ThreadSanitizer does not know fences, and g++ refuses them with -Werror.
+        add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
+    endif()
+endif()
+
+# Warnings as errors for developers only: a newer compiler must not break somebody's install.
+function(reprotect_target_defaults target)
+    if(NOT REPROTECT_DEVELOPER)
+        return()
+    endif()
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+        # g++ 12 sees overlapping and overlong copies in plain std::string assignments (GCC bugs 105651 and 105329).
+        target_compile_options(${target} PRIVATE
+            -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
+    endif()
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND REPROTECT_SANITIZE)
+        # The instrumentation itself hides initialisation from it.
+        target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
+    endif()
+endfunction()

@@ -1,0 +1,73 @@
+# Bash completion for reprotect: verbs, the options of each verb, the words that an option takes, and file names.
+# It needs nothing but bash. Install it as /usr/share/bash-completion/completions/reprotect, or source it.
+
+_reprotect() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous='' verb='' word i
+    ((COMP_CWORD > 0)) && previous=${COMP_WORDS[COMP_CWORD - 1]}
+    COMPREPLY=()
+
+    # '=' breaks words: "--verify=re" comes as "--verify", "=", "re".
+    if [[ $current == '=' ]]; then
+        current=''
+    elif [[ $previous == '=' ]] && ((COMP_CWORD > 1)); then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+            sync | diff | checksum | map)
+                verb=$word
+                break
+                ;;
+        esac
+    done
+
+    case $previous in
+        --verify) mapfile -t COMPREPLY < <(compgen -W 'root reread' -- "$current"); return ;;
+        --progress) mapfile -t COMPREPLY < <(compgen -W 'auto bar json none' -- "$current"); return ;;
+        --digest) mapfile -t COMPREPLY < <(compgen -W 'xxh3 sha256' -- "$current"); return ;;
+        --block-size) mapfile -t COMPREPLY < <(compgen -W '512 4KiB 16KiB 64KiB' -- "$current"); return ;;
+        --chunk-size) mapfile -t COMPREPLY < <(compgen -W '256KiB 1MiB 4MiB 16MiB' -- "$current"); return ;;
+        --memory) mapfile -t COMPREPLY < <(compgen -W '64MiB 96MiB 256MiB 1GiB' -- "$current"); return ;;
+        --depth | --threads | --limit) return ;;
+        --state)
+            compopt -o filenames 2> /dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            return
+            ;;
+        --within | --source-allocation | --target-allocation | --against | --output | -o)
+            compopt -o filenames 2> /dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+    esac
+
+    local common='--dry-run --yes --direct --state --progress --json --quiet --help'
+    local engine='--digest --block-size --chunk-size --depth --threads --memory --limit'
+    local pair='--allow-larger --within --source-allocation --target-allocation'
+    local options=''
+    case $verb in
+        sync) options="$common $engine $pair --verify --truncate --reverse" ;;
+        diff) options="$common $engine $pair --output --extents" ;;
+        checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
+        map) options="$common --extents" ;;
+        *)
+            if [[ $current == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W '--help --version' -- "$current")
+            else
+                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map help' -- "$current")
+            fi
+            return
+            ;;
+    esac
+
+    if [[ $current == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    else
+        compopt -o filenames 2> /dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    fi
+}
+
+complete -F _reprotect reprotect

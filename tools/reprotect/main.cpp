@@ -1,0 +1,115 @@
+// reprotect: parse, call, print, exit code. Errors end here.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "arguments.hpp"
+#include "console.hpp"
+#include "signals.hpp"
+#include "text.hpp"
+#include "verbs.hpp"
+
+namespace {
+
+using namespace reprotect;
+using namespace reprotect::tool;
+
+// A closed standard descriptor would be given to the first disk that is opened, and the report then be written into it.
+void hold_standard_descriptors() {
+    for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(descriptor, F_GETFD) >= 0) continue;
+        const int mode = descriptor == STDERR_FILENO ? O_RDWR : descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        const int opened = ::open("/dev/null", mode);  // the lowest free number, so this one
+        if (opened != descriptor) ::_exit(exit_code(error_kind::device_io));
+    }
+}
+
+// 0, or the errno of what went wrong.
+int write_output(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return errno;
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+    return 0;
+}
+
+// A result that could not be delivered must not look like success, nor like "no differences" or "differences".
+int finish(const outcome& result, console& out) {
+    const int problem = write_output(result.output);
+    if (problem == 0) return result.code;
+    failure shown;
+    shown.code = result.code > 1 ? result.code : exit_code(error_kind::device_io);
+    shown.kind = to_string(error_kind::device_io);
+    shown.message = std::string("writing the result to standard output failed: ") + std::strerror(problem);
+    if (result.code <= 1) shown.hint = "the run itself ended well; only its report was lost";
+    out.report(shown);
+    return shown.code;
+}
+
+int fail(const failure& cause, bool json, console& out) {
+    out.report(cause);
+    return finish({cause.code, json ? json_object().raw("error", to_json(cause)).str() + "\n" : ""}, out);
+}
+
+failure resources(const std::string& message) {
+    return {exit_code(error_kind::device_io),
+            "resources",
+            message,
+            {},
+            {},
+            {},
+            {},
+            "free some memory, threads or descriptors, or give a smaller --depth and --memory"};
+}
+
+outcome run(const arguments& line, const surroundings& around) {
+    switch (line.what) {
+        case verb::sync:
+            return run_sync(line, around);
+        case verb::diff:
+            return run_diff(line, around);
+        case verb::checksum:
+            return run_checksum(line, around);
+        case verb::map:
+            return run_map(line, around);
+    }
+    return {};
+}
+
+int run_line(const std::vector<std::string>& words, console& out) {
+    // Should the line not parse, its --json still says how the failure is to be told.
+    bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+    try {
+        const parsed_line parsed = parse_arguments(words);
+        if (!parsed.run) return finish({0, parsed.text}, out);
+        json = parsed.run->json;
+        if (parsed.run->progress == progress_mode::json) out.use_json_lines();
+        signal_watcher signals(out);
+        return finish(run(*parsed.run, {out, signals}), out);
+    } catch (const error& problem) {
+        return fail(make_failure(problem), json, out);
+    } catch (const std::bad_alloc&) {
+        return fail(resources("out of memory"), json, out);
+    } catch (const std::system_error& problem) {
+        return fail(resources(problem.what()), json, out);
+    }
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    hold_standard_descriptors();
+    block_watched_signals();
+    console out;
+    return run_line({words + (count > 0 ? 1 : 0), words + count}, out);
+}

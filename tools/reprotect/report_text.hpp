@@ -1,0 +1,34 @@
+// A report as a person reads it: a short aligned summary.
+#pragma once
+
+#include "reprotect/sync.hpp"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace reprotect::tool {
+
+/// Lines of a name and a value, the values one below the other.
+class summary {
+public:
+    void add(std::string_view name, std::string value);
+    std::string str() const;
+
+private:
+    std::vector<std::pair<std::string, std::string>> rows_;
+};
+
+struct named_pair {
+    std::string source;
+    std::string target;
+};
+
+/// Of a sync, finished or not. Names are escaped.
+std::string sync_summary(const sync_report& report, const named_pair& names, bool dry_run);
+
+/// Of a comparison that finished. `larger_bytes`: what the target has beyond the source.
+std::string diff_summary(const sync_report& report, const named_pair& names, std::uint64_t larger_bytes);
+
+}  // namespace reprotect::tool

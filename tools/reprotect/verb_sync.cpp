@@ -1,0 +1,166 @@
+// sync: open both, ask where a person must agree, run, report. A target that is made here and never filled is taken away
+// again, so that a refusal leaves nothing behind.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "content.hpp"
+#include "report_text.hpp"
+#include "run.hpp"
+#include "text.hpp"
+
+namespace reprotect::tool {
+namespace {
+
+// Under devtmpfs a name that is missing is a device that is missing; a file there would fill memory, and help nobody.
+void refuse_new_file_under_dev(const std::string& name) {
+    constexpr std::string_view raw_prefix = "raw:";
+    const std::string path = name.starts_with(raw_prefix) ? name.substr(raw_prefix.size()) : name;
+    struct stat info {};
+    if (::stat(path.c_str(), &info) == 0 || errno != ENOENT) return;
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
+    const std::string real = std::filesystem::weakly_canonical(folder, ignored).string() + "/";
+    if (!real.starts_with("/dev/") || real.starts_with("/dev/shm/")) return;
+    throw make_error(error_kind::not_found, fmt::format("there is no device {}", name),
+                     {.device = name, .hint = "check its name with lsblk; a file is not created under /dev"});
+}
+
+// The target, and its removal when this run created it and nothing came of it.
+class sync_target {
+public:
+    explicit sync_target(const arguments& line) {
+        const std::string& name = line.disks[1];
+        const bool dry_run = line.options.dry_run;
+        if (!dry_run) refuse_new_file_under_dev(name);
+        open_options how;
+        how.direct = line.direct;
+        how.mode = dry_run ? access::read_only : access::read_write;
+        how.create = !dry_run;
+        try {
+            auto opened = open_device(name, how);
+            created_ = opened->properties().created;
+            if (created_) remember(*opened);
+            disk_.emplace(std::move(opened), line.target_allocation, "--target-allocation");
+        } catch (const error& problem) {
+            remove_if_created();
+            if (!dry_run || problem.kind() != error_kind::not_found) throw;
+        }
+    }
+    ~sync_target() { remove_if_created(); }
+    sync_target(const sync_target&) = delete;
+    sync_target& operator=(const sync_target&) = delete;
+
+    /// Null where it is missing in a dry run.
+    device* get() const noexcept { return disk_ ? &**disk_ : nullptr; }
+    bool created() const noexcept { return created_; }
+    void keep() noexcept { created_ = false; }
+
+private:
+    void remember(const device& opened) {
+        const auto native = opened.native();
+        if (native && ::fstat(native->descriptor, &file_) == 0) path_ = native->path;
+    }
+
+    // Only the very file that was made, should somebody have put another in its place.
+    void remove_if_created() noexcept {
+        struct stat now {};
+        const bool same = !path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == file_.st_dev &&
+                          now.st_ino == file_.st_ino;
+        if (created_ && same) ::unlink(path_.c_str());
+        created_ = false;
+    }
+
+    bool created_ = false;
+    std::string path_;
+    struct stat file_ {};
+    std::optional<opened_disk> disk_;
+};
+
+bool is_first_sync(state_store& records, const device& source, const device& target) {
+    try {
+        const auto known = records.find_target(target.identity());
+        return !known || !(known->source == source.identity());
+    } catch (const error&) {
+        return true;  // a record that does not check out vouches for nothing; the sync itself reports it
+    }
+}
+
+bool must_ask(const arguments& line, state_store& records, device& source, const sync_target& target) {
+    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return false;
+    if (target.get() == nullptr || target.created()) return false;
+    return is_first_sync(records, source, *target.get()) && holds_data(*target.get());
+}
+
+outcome declined(const arguments& line, const surroundings& around) {
+    const failure shown{3,
+                        "declined",
+                        "declined: nothing was written",
+                        line.disks[1],
+                        {},
+                        {},
+                        {},
+                        "type yes in full, or give --yes where nobody is there to answer"};
+    around.out.report(shown);
+    return {shown.code, line.json ? json_object().raw("error", to_json(shown)).str() + "\n" : ""};
+}
+
+// Nothing reached a target that this run made: there is nothing to go on from, and a file of zeroes would look like a disk.
+bool nothing_came_of_it(const sync_report& report) {
+    return report.failure && report.failure->kind() != error_kind::flush_failed && report.bytes.written == 0;
+}
+
+}  // namespace
+
+outcome run_sync(const arguments& line, const surroundings& around) {
+    const opened_disk source(open_device(line.disks[0], {access::read_only, line.direct, false}),
+                             line.source_allocation, "--source-allocation");
+    sync_request request;
+    request.options = line.options;
+    request.options.within = load_within(line, *source);
+
+    const auto records = open_records(line);
+    sync_target target(line);
+    around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
+    if (must_ask(line, *records, *source, target) && !confirm(*source, *target.get(), around))
+        return declined(line, around);
+
+    request.source = &*source;
+    request.target = target.get();
+    request.records = records.get();
+    request.cancel = around.signals.token();
+    sync_report report;
+    {
+        watched_run run(line, around,
+                        line.options.dry_run
+                            ? reading_words()
+                            : watched_run::words{"stopping: flushing what was written; a second signal quits at once",
+                                                 "quitting at once: the target stays on record as incomplete"});
+        request.listener = &run.progress();
+        report = sync(request);
+    }
+    if (nothing_came_of_it(report) && target.created()) {
+        try {
+            records->remove(target.get()->identity());
+        } catch (const error&) {
+            // A record of a file that is gone matches no disk any more.
+        }
+    } else {
+        target.keep();
+    }
+
+    outcome result;
+    if (line.json) {
+        result.output = to_json(report) + "\n";
+    } else if (!line.quiet && (report.ok() || report.bytes.written != 0)) {
+        result.output = sync_summary(report, {line.disks[0], line.disks[1]}, line.options.dry_run);
+    }
+    if (report.failure) result.code = report_failure(report, around);
+    return result;
+}
+
+}  // namespace reprotect::tool
