@@ -28,8 +28,8 @@ struct sync_options {
     std::uint32_t chunk_bytes = chunk_bytes_default;
     digest_algorithm algorithm = digest_algorithm::xxh3;
     verify_level verify = verify_level::root;
-    unsigned depth = 16;  ///< device calls in flight for each disk, 1 to 256; each has a thread of the library's own pool
-    /// Cap on the workers of both disks together; 0 for none. Each disk keeps at least one.
+    unsigned depth = 16;  ///< device calls in flight for each disk, 1 to 256
+    /// Cap on the threads for both disks together; 0 for none.
     unsigned threads = 0;
     /// Bound on the session's buffers and windows; at least `memory_minimum(options)`. Digest maps come on top:
     /// 16 bytes a chunk with data, for each side.
@@ -120,7 +120,8 @@ struct sync_report {
 };
 
 /// Makes the target equal to the source. Never throws for a failed operation: `failure` says what, and the counts stand as
-/// they were. Throws `error` (usage) for options that make no sense. Runs on the calling thread plus 2 × depth workers.
+/// they were. Throws `error` (usage) for options that make no sense. Blocks the caller; works on
+/// as many threads as there are cores, up to 2 × depth + 1 where the disks make them wait.
 sync_report sync(const sync_request& request);
 
 /// Compares; writes nothing, takes no interlock, keeps no record. Reads every allocated byte of both, also where the other

@@ -28,8 +28,8 @@ windows plan_windows(const sync_options& options, bool whole_chunk_scratch) {
     const std::uint64_t rest = options.memory_bytes - for_digests;
     windows result;
     result.digest_entries = std::clamp<std::uint64_t>(for_digests / each.entry, 1, 4096);
-    result.buffers =
-        std::clamp<std::uint64_t>(rest > each.scratch ? (rest - each.scratch) / each.buffer : 0, 1, 3ull * options.depth);
+    result.buffers = std::clamp<std::uint64_t>(rest > each.scratch ? (rest - each.scratch) / each.buffer : 0, 1,
+                                               3ull * options.depth);
     return result;
 }
 

@@ -8,7 +8,9 @@ namespace {
 
 namespace json = boost::json;
 
-json::value text_or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
+json::value text_or_null(const std::string& text) {
+    return text.empty() ? json::value(nullptr) : json::value(text);
+}
 
 template <typename Number>
 json::value number_or_null(const std::optional<Number>& number) {
@@ -48,7 +50,9 @@ json::object error_of(const error& why) {
 
 }  // namespace
 
-std::string to_json(const error& why) { return json::serialize(json::object{{"error", error_of(why)}}); }
+std::string to_json(const error& why) {
+    return json::serialize(json::object{{"error", error_of(why)}});
+}
 
 std::string to_json(const sync_report& report) {
     json::object out;
@@ -65,7 +69,8 @@ std::string to_json(const sync_report& report) {
     out["digest"] = to_string(report.algorithm);
     out["root"] = report.root ? json::value(to_hex(*report.root)) : json::value(nullptr);
     out["verified"] = to_string(report.verified);
-    out["cache_passed"] = report.verified == proof_level::reread ? json::value(report.cache_passed) : json::value(nullptr);
+    out["cache_passed"] =
+        report.verified == proof_level::reread ? json::value(report.cache_passed) : json::value(nullptr);
     out["source_in_use"] = text_or_null(report.source_in_use);
     json::array warnings;
     for (const std::string& text : report.warnings) warnings.emplace_back(text);

@@ -1,42 +1,35 @@
-// The public calls: a session on the caller's thread with a pool of its own, or on executors that an agent hands in.
+// The public calls: a session on workers of its own while the caller waits, or on executors that an agent hands in.
 #include "reprotect/sync.hpp"
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
-
 #include <algorithm>
+#include <chrono>
+#include <future>
 #include <utility>
 
-#include "base/assert.hpp"
 #include "reprotect/async.hpp"
 #include "sync/session.hpp"
+#include "sync/worker_pool.hpp"
 
 namespace reprotect {
 namespace {
 
-// Device calls of both disks in flight, each on a thread of its own.
-unsigned worker_count(const sync_options& options) {
-    const unsigned wanted = 2 * options.depth;
+// A thread for each device call of both disks that may be in flight, and one for what decides.
+unsigned threads_max(const sync_options& options) {
+    const unsigned wanted = 2 * options.depth + 1;
     return options.threads == 0 ? wanted : std::min(wanted, options.threads);
 }
 
 sync_report run_here(const sync_request& request, session_mode mode) {
     check_request(request, mode);
-    std::optional<sync_report> result;
-    boost::asio::io_context loop(1);
-    boost::asio::thread_pool workers(worker_count(request.options));  // gone before the loop that it posts to
-    const auto running = std::make_shared<session>(loop.get_executor(), workers.get_executor(), request, mode,
-                                                   [&result, &loop](sync_report report) {
-                                                       result = std::move(report);
-                                                       loop.stop();
-                                                   });
-    // Between a post to the workers and their answer the loop has nothing to do, but must not end.
-    const auto guard = boost::asio::make_work_guard(loop);
-    running->start();
-    loop.run();
-    workers.join();
-    REPROTECT_ASSERT(result.has_value());
-    return std::move(*result);
+    std::promise<sync_report> promise;
+    std::future<sync_report> result = promise.get_future();
+    worker_pool pool(threads_max(request.options));
+    // What decides runs on the workers, too: an answer and the next action stay on one thread.
+    std::make_shared<session>(pool.get_executor(), pool.get_executor(), request, mode, [&promise](sync_report report) {
+        promise.set_value(std::move(report));
+    })->start();
+    while (result.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) pool.tend();
+    return result.get();
 }
 
 sync_request as_comparison(sync_request request) {
