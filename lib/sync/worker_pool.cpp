@@ -5,6 +5,9 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <string>
+
+#include "reprotect/error.hpp"
 
 namespace reprotect {
 namespace {
@@ -65,8 +68,16 @@ void worker_pool::tend() {
     if (std::exchange(ended_, 0) == 0 && !queue_.empty() && idle_ == 0) add_thread();
 }
 
+// Where the system gives no more threads, those that there are must do.
 void worker_pool::add_thread() {
-    if (threads_.size() < threads_max_ && !stopping_) threads_.emplace_back([this] { work(); });
+    if (threads_.size() >= threads_max_ || stopping_) return;
+    try {
+        threads_.emplace_back([this] { work(); });
+    } catch (const std::exception& why) {
+        if (threads_.empty())
+            throw error(error_kind::device_io, std::string("no thread could be started: ") + why.what(),
+                        {.operation = "start", .hint = "raise the limit of processes and threads (ulimit -u)"});
+    }
 }
 
 void worker_pool::work() {

@@ -2,6 +2,10 @@
 // fails: the report says what and where, the record says that the target is not done, and the next sync makes it good.
 #include <catch2/catch.hpp>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <set>
 
 #include "support/device_doubles.hpp"
@@ -177,6 +181,42 @@ TEST_CASE("memory that runs out anywhere else ends the sync with a report, too",
             require_synced(run_sync(pair.source, pair.target, small_sync_options(), &store), pair.source, pair.target);
         }
     }
+}
+
+TEST_CASE("where no more threads are to be had, a sync does with those it has, or says so", "[sync]") {
+    if (::geteuid() != 0) {
+        WARN("the limit of threads is only ours to set as root");
+        return;
+    }
+    // A child with a user of its own, so that the limit counts its threads alone. 0: synced, 1: an error that says why.
+    const auto sync_with_threads = [](rlim_t threads_max) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            const rlimit limit{threads_max, threads_max};
+            if (::setrlimit(RLIMIT_NPROC, &limit) != 0 || ::setresuid(61'234, 61'234, 61'234) != 0) ::_exit(9);
+            try {
+                memory_device source(100 * small_chunk), target(source.size());
+                fill(source, {0, source.size()}, 1);
+                hooked_device slow(source, [](device_call call, extent) {
+                    if (call == device_call::read) ::usleep(500);
+                });
+                sync_options options = small_sync_options();
+                options.depth = 16;
+                const sync_report report = run_sync(slow, target, options);
+                ::_exit(report.ok() && bytes_of(source) == bytes_of(target) ? 0 : 2);
+            } catch (const error& why) {
+                ::_exit(std::string(why.what()).find("thread") != std::string::npos ? 1 : 3);
+            } catch (...) {
+                ::_exit(4);
+            }
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    };
+    CHECK(sync_with_threads(3) == 0);  // itself and two
+    CHECK(sync_with_threads(2) == 0);
+    CHECK(sync_with_threads(1) == 1);
 }
 
 TEST_CASE("a failed flush after a cancel or a source's failure is not lost behind it", "[sync]") {
