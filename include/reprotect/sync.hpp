@@ -102,6 +102,7 @@ struct sync_report {
     std::string reason;  ///< "both disks hold data", "target missing", "target holds no data"
     bool dry_run = false;
     byte_counts bytes;
+    std::optional<std::uint64_t> resized_from;  ///< the target's size before it was grown or cut (a dry run: would be)
     wire_counts to_target;
     wire_counts to_source;
     second_counts seconds;

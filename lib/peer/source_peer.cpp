@@ -507,7 +507,8 @@ void source_peer::on(action_failed&& what) {
 }
 
 void source_peer::on(stop&&) {
-    fail(error(error_kind::interrupted, "interrupted"), true);
+    fail(error(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"}),
+         true);
 }
 
 void source_peer::violation(const std::string& what) {

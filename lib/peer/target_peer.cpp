@@ -550,7 +550,8 @@ void target_peer::take(failed&& what) {
 
 void target_peer::on(stop&&) {
     emit(failed{error_kind::interrupted, "interrupted"});
-    stop_softly(error(error_kind::interrupted, "interrupted"));
+    stop_softly(
+        error(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"}));
 }
 
 // No new work; what is being written ends, then it is flushed, so that the next sync finds it.

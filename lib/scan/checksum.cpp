@@ -62,6 +62,7 @@ public:
                     progress(sync_phase::scan);
                 } catch (...) {
                     // The threads borrow this object: they end first.
+                    listener = nullptr;
                     const std::lock_guard stop(mutex_);
                     if (!failure_) failure_ = caught_listener_error();
                 }

@@ -20,10 +20,12 @@ std::string now_utc() {
     return text;
 }
 
-std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& source, device& target) {
+std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& source, device& target, session_mode mode) {
     const std::uint64_t want = source.size();
     const std::uint64_t have = target.size();
-    const bool resizable = target.properties().resizable;
+    // A dry run has its target open for reading only.
+    const bool resizable = target.properties().resizable ||
+                           (mode == session_mode::dry_run && target.properties().kind == device_kind::file);
     if (have == want) return std::nullopt;
     const std::string both = target.name() + " has " + std::to_string(have) + " bytes (" + format_size(have) +
                              "), the source " + source.name() + " has " + std::to_string(want) + " (" +
@@ -35,6 +37,9 @@ std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& sour
             {.device = target.name(), .operation = "open", .hint = "use a target of at least the source's size"});
     }
     if (request.options.truncate) {
+        if (want == 0)
+            throw error(error_kind::size_mismatch, "the source is empty, the target would be: " + both,
+                        {.device = source.name(), .operation = "open", .hint = "check the source's name"});
         if (resizable) return want;
         throw error(
             error_kind::size_mismatch, "only a file can be truncated: " + both,
@@ -48,6 +53,26 @@ std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& sour
                                    : "use --allow-larger to leave its tail as it is"});
 }
 
+bool cache_dropped_of(device& disk) try { return disk.drop_cache(); } catch (...) {
+    throw caught_error(disk.name());
+}
+
+// A source that is on record as a target: did the sync onto it end well?
+void look_at_source_record(const sync_request& request, const state_record& record, device& target,
+                           preparation& known) {
+    if (record.status == target_status::clean) return;
+    const std::string why = request.source->name() + " is on record as a target whose sync did not end well (from " +
+                            record.source_name + ", last at " + record.updated + ")";
+    if (record.source == target.identity())
+        throw error(error_kind::recorded_source, why + ", and the target is the disk that it was to be made equal to",
+                    {.device = target.name(),
+                     .operation = "open",
+                     .hint = "finish the sync onto " + request.source->name() + " first"});
+    known.warnings.push_back(why + ": what is copied may be a mixture");
+    if (record.status == target_status::poisoned && !cache_dropped_of(*request.source))
+        known.warnings.push_back("the cache of " + request.source->name() + " cannot be passed");
+}
+
 // Is the target on record as the source of this very pair? That is the record whose target is our source.
 void refuse_recorded_source(const sync_request& request, device& target, preparation& known) {
     std::optional<state_record> record;
@@ -59,8 +84,11 @@ void refuse_recorded_source(const sync_request& request, device& target, prepara
         known.warnings.push_back(std::string("the source's state record is ignored: ") + why.what());
         return;
     }
-    if (!record || record->source != target.identity()) return;
+    if (!record) return;
+    look_at_source_record(request, *record, target, known);
+    if (record->source != target.identity()) return;
     if (request.options.reverse) {
+        known.reversed = true;
         known.warnings.push_back("the direction is reversed: " + target.name() + " was the source of this pair");
         return;
     }
@@ -86,6 +114,9 @@ void look_at_records(const sync_request& request, device& target, preparation& k
         return;
     }
     if (!record) return;
+    known.was_poisoned = record->status == target_status::poisoned;
+    known.was_clean = record->status == target_status::clean && record->source == request.source->identity() &&
+                      record->source_size == request.source->size();
     if (record->source != request.source->identity() || record->source_size != request.source->size())
         known.warnings.push_back("the target's state record is of another source (" + record->source_name +
                                  ") and is replaced");
@@ -101,12 +132,10 @@ void look_at_records(const sync_request& request, device& target, preparation& k
 
 void look_at_holders(const sync_request& request, device& target, session_mode mode, preparation& known) {
     if (!request.options.interlocks || mode == session_mode::compare) return;
-    for (const holder& who : find_holders(*request.source)) {
-        if (!who.writes) continue;
-        known.source_in_use = who.who;
-        known.warnings.push_back("the source " + request.source->name() + " is in use (" + who.who +
+    if (const auto who = find_source_writer(*request.source)) {
+        known.source_in_use = *who;
+        known.warnings.push_back("the source " + request.source->name() + " is in use (" + *who +
                                  "): what is sent is what was read, at different moments");
-        break;
     }
     if (mode == session_mode::sync) {
         known.guard = guard_target(target, *request.source);
@@ -127,10 +156,6 @@ bool holds_no_data(device& target) try {
     throw caught_error(target.name());
 }
 
-bool cache_dropped_of(device& target) try { return target.drop_cache(); } catch (...) {
-    throw caught_error(target.name());
-}
-
 }  // namespace
 
 void check_unchanged_size(device& disk) try {
@@ -143,6 +168,12 @@ void check_unchanged_size(device& disk) try {
         {.device = disk.name(), .operation = "open", .hint = "make sure that nothing resizes it, and run again"});
 } catch (...) {
     throw caught_error(disk.name());
+}
+
+std::optional<std::string> find_source_writer(const device& source) {
+    for (const holder& each : find_holders(source))
+        if (each.writes) return each.who;
+    return std::nullopt;
 }
 
 void check_request(const sync_request& request, session_mode mode) {
@@ -190,10 +221,10 @@ preparation prepare_session(const sync_request& request, device& target, session
     if (mode == session_mode::sync || request.target) {
         // A comparison takes sizes as they are: the target is zero beyond its end, and what it has beyond is not looked at.
         if (mode != session_mode::compare)
-            known.resize_to = fit_sizes(request, source, target);
+            known.resize_to = fit_sizes(request, source, target, mode);
         else if (source.size() != target.size())
             known.warnings.push_back("the sizes differ (" + std::to_string(source.size()) + " and " +
-                                     std::to_string(target.size()) + " bytes); the source's " + "is compared");
+                                     std::to_string(target.size()) + " bytes); the source's is compared");
     }
     look_at_holders(request, target, mode, known);
     if (mode != session_mode::compare) look_at_records(request, target, known);

@@ -16,6 +16,9 @@ struct preparation {
     std::unique_ptr<target_guard> guard;     ///< null without interlocks, and where nothing is to be written
     std::optional<std::uint64_t> resize_to;  ///< the target's new size
     bool distrust_target = false;            ///< poisoned: past the cache, allocation ignored
+    bool was_clean = false;                  ///< the target's record says that it equalled this source
+    bool was_poisoned = false;               ///< and stays so until a whole sync has ended well
+    bool reversed = false;                   ///< the record of the other direction is to go
     sync_mode mode = sync_mode::differential;
     std::string reason;
     std::string source_in_use;
@@ -31,6 +34,9 @@ preparation prepare_session(const sync_request& request, device& target, session
 
 /// Throws `size_changed` where a disk shrank or grew since it was opened or resized.
 void check_unchanged_size(device& disk);
+
+/// Who writes to the source now, or nothing.
+std::optional<std::string> find_source_writer(const device& source);
 
 /// The record of this pair as of now.
 state_record make_record(const device& source, const device& target, std::uint64_t target_size,

@@ -1,6 +1,7 @@
 // The report as JSON, in the order of the command line's contract (DESIGN: sync --json, diff --json).
 #include <boost/json.hpp>
 
+#include "base/utf8.hpp"
 #include "reprotect/sync.hpp"
 
 namespace reprotect {
@@ -9,7 +10,7 @@ namespace {
 namespace json = boost::json;
 
 json::value text_or_null(const std::string& text) {
-    return text.empty() ? json::value(nullptr) : json::value(text);
+    return text.empty() ? json::value(nullptr) : json::value(valid_utf8(text));
 }
 
 template <typename Number>
@@ -38,14 +39,10 @@ json::object wire_of(const wire_counts& wire) {
 
 json::object error_of(const error& why) {
     const error_detail& detail = why.detail();
-    return {{"code", exit_code(why.kind())},
-            {"kind", to_string(why.kind())},
-            {"message", why.what()},
-            {"device", text_or_null(detail.device)},
-            {"offset", number_or_null(detail.offset)},
-            {"length", number_or_null(detail.length)},
-            {"holder", text_or_null(detail.holder)},
-            {"hint", text_or_null(detail.hint)}};
+    return {{"code", exit_code(why.kind())},           {"kind", to_string(why.kind())},
+            {"message", valid_utf8(why.what())},       {"device", text_or_null(detail.device)},
+            {"offset", number_or_null(detail.offset)}, {"length", number_or_null(detail.length)},
+            {"holder", text_or_null(detail.holder)},   {"hint", text_or_null(detail.hint)}};
 }
 
 }  // namespace
@@ -56,8 +53,9 @@ std::string to_json(const error& why) {
 
 std::string to_json(const sync_report& report) {
     json::object out;
-    out["mode"] = to_string(report.mode);
-    out["reason"] = report.reason;
+    // A refusal may come before either is known.
+    out["mode"] = report.reason.empty() ? json::value(nullptr) : json::value(to_string(report.mode));
+    out["reason"] = text_or_null(report.reason);
     out["dry_run"] = report.dry_run;
     out["bytes"] = bytes_of(report.bytes);
     out["wire"] = json::object{{"to_target", wire_of(report.to_target)}, {"to_source", wire_of(report.to_source)}};
@@ -66,6 +64,7 @@ std::string to_json(const sync_report& report) {
                                   {"transfer", report.seconds.transfer},
                                   {"flush", report.seconds.flush},
                                   {"verify", report.seconds.verify}};
+    out["resized_from"] = number_or_null(report.resized_from);
     out["digest"] = to_string(report.algorithm);
     out["root"] = report.root ? json::value(to_hex(*report.root)) : json::value(nullptr);
     out["verified"] = to_string(report.verified);
@@ -73,7 +72,7 @@ std::string to_json(const sync_report& report) {
         report.verified == proof_level::reread ? json::value(report.cache_passed) : json::value(nullptr);
     out["source_in_use"] = text_or_null(report.source_in_use);
     json::array warnings;
-    for (const std::string& text : report.warnings) warnings.emplace_back(text);
+    for (const std::string& text : report.warnings) warnings.emplace_back(valid_utf8(text));
     out["warnings"] = std::move(warnings);
     if (report.differential) {
         json::array extents;

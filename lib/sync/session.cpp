@@ -49,6 +49,7 @@ session::session(const worker_executor& strand_on, worker_executor workers, sync
         stand_in_ = std::make_unique<memory_device>(0, "(missing)");
         target_ = stand_in_.get();
     }
+    size_at_open_ = target_->size();
 }
 
 void session::start() {
@@ -179,6 +180,11 @@ void session::work(side from, action&& what) {
     });
 }
 
+// What the record says until a whole sync has ended well.
+target_status session::unfinished_status() const noexcept {
+    return known_.was_poisoned ? target_status::poisoned : target_status::dirty;
+}
+
 // On a worker: the record is durably dirty before the first byte changes.
 event session::begin_writing_now() {
     const std::unique_lock alone(resize_mutex_);
@@ -187,7 +193,9 @@ event session::begin_writing_now() {
         if (known_.guard) known_.guard->check();
         const std::uint64_t size = known_.resize_to.value_or(target_->size());
         if (request_.records)
-            request_.records->save(make_record(*request_.source, *target_, size, session_id_, target_status::dirty));
+            request_.records->save(make_record(*request_.source, *target_, size, session_id_, unfinished_status()));
+        // From here the other direction is the one that needs to be said; without a moment in which neither does.
+        if (request_.records && known_.reversed) request_.records->remove(request_.source->identity());
         if (known_.resize_to) target_->resize(*known_.resize_to);
         return writing_begun{};
     } catch (...) {
@@ -301,9 +309,12 @@ void session::conclude() {
             check_unchanged_size(*request_.source);
             check_unchanged_size(*target_);
             if (known_.guard) known_.guard->check();
+            look_at_source_again();
+            // A part that was synced makes no whole, unless the rest was equal before.
+            const bool whole = !request_.options.within || known_.was_clean;
             if (request_.records && mode_ == session_mode::sync)
-                request_.records->save(
-                    make_record(*request_.source, *target_, target_->size(), session_id_, target_status::clean));
+                request_.records->save(make_record(*request_.source, *target_, target_->size(), session_id_,
+                                                   whole ? target_status::clean : unfinished_status()));
         }
     } catch (...) {
         failure_ = caught_error("");
@@ -314,6 +325,16 @@ void session::conclude() {
         self->enter(sync_phase::done);
         self->finish();
     });
+}
+
+// A machine may have been started on the source meanwhile.
+void session::look_at_source_again() {
+    if (!request_.options.interlocks || mode_ == session_mode::compare || !known_.source_in_use.empty()) return;
+    const auto who = find_source_writer(*request_.source);
+    if (!who) return;
+    known_.source_in_use = *who;
+    known_.warnings.push_back("the source " + request_.source->name() + " came to be used meanwhile (" + *who +
+                              "): what was sent is what was read, at different moments");
 }
 
 // The report goes out, and nothing of it stays behind: this object may end on another thread.
@@ -389,6 +410,8 @@ sync_report session::make_report() {
     if (first_data_ && last_data_) report.seconds.transfer = seconds_between(*first_data_, *last_data_);
     report.bytes.disk = request_.source->size();
     report.failure = failure_;
+    if (known_.resize_to && (mode_ == session_mode::dry_run || target_->size() != size_at_open_))
+        report.resized_from = size_at_open_;
     if (!source_peer_) return report;
 
     const source_counts& source = source_peer_->counts();

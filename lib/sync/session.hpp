@@ -52,6 +52,8 @@ private:
     void perform(side from, action&& what);
     void deliver(side from, message&& what);
     void work(side from, action&& what);
+    target_status unfinished_status() const noexcept;
+    void look_at_source_again();
     event begin_writing_now();
     event flush_now(action&& what);
     void post_answer(side to, event&& what);
@@ -78,6 +80,7 @@ private:
 
     std::unique_ptr<memory_device> stand_in_;  // for a missing target in a dry run
     device* target_;
+    std::uint64_t size_at_open_ = 0;  // the target's
     preparation known_;
     std::string session_id_;
 

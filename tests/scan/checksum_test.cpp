@@ -255,13 +255,25 @@ TEST_CASE("progress of a checksum only grows and ends at the disk's size", "[sca
 
 TEST_CASE("a listener that throws ends the checksum, and no thread is left behind", "[scan]") {
     struct listener final : sync_listener {
-        void on_progress(const sync_progress&) override { throw std::runtime_error("no more"); }
+        void on_progress(const sync_progress&) override {
+            ++calls;
+            throw std::runtime_error("no more");
+        }
+        unsigned calls = 0;
     } thrower;
-    memory_device disk(64 << 20);
-    fill(disk, {0, 64 << 20}, 1);
-    const error why = failure_of(disk, small_options(4), &thrower);
+    memory_device disk(16 << 20);
+    fill(disk, {0, 16 << 20}, 1);
+    std::atomic<unsigned> reads{0};
+    hooked_device slow(disk, [&](device_call call, extent) {
+        if (call != device_call::read) return;
+        ++reads;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    });
+    const error why = failure_of(slow, small_options(2), &thrower);
     CHECK(why.kind() == error_kind::interrupted);
     CHECK(std::string(why.what()).find("no more") != std::string::npos);
+    CHECK(reads < 500);  // of 512, which take half a second
+    CHECK(thrower.calls == 1);
 }
 
 TEST_CASE("options of a checksum that make no sense are refused", "[scan]") {

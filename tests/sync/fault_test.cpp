@@ -130,11 +130,14 @@ TEST_CASE("whatever a device throws instead of an error ends the sync as one", "
         {"an error without a device", [] { throw error(error_kind::device_io, "bare"); }},
     };
     for (const auto& [name, raise] : raises) {
-        for (const bool on_source : {true, false}) {
-            for (std::uint64_t nth = 0;; ++nth) {
-                INFO(name << ", on the " << (on_source ? "source" : "target") << ", call " << nth);
-                if (run_one(sweeps[nth % 2], on_source, nth, false, raise).empty()) break;
-                REQUIRE(nth < 500);
+        for (const sweep& how : sweeps) {
+            for (const bool on_source : {true, false}) {
+                for (std::uint64_t nth = 0;; ++nth) {
+                    INFO(how.name << ", " << name << ", on the " << (on_source ? "source" : "target") << ", call "
+                                  << nth);
+                    if (run_one(how, on_source, nth, false, raise).empty()) break;
+                    REQUIRE(nth < 500);
+                }
             }
         }
     }

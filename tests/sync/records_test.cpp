@@ -197,9 +197,75 @@ TEST_CASE("a disk on record as the source of the pair is refused as its target, 
     const sync_report report = run_sync(pair.target, pair.source, options, &store);
     require_synced(report, pair.target, pair.source);
     CHECK(has_warning(report, "reversed"));
+    // From then on the new direction is the one that goes without saying, and the old one has to be said.
+    require_ok(run_sync(pair.target, pair.source, small_sync_options(), &store));
+    require_failure(run_sync(pair.source, pair.target, small_sync_options(), &store), error_kind::recorded_source);
     // Another pair is nobody's business.
     memory_device third(40 * c, "a third disk");
     require_ok(run_sync(third, pair.source, small_sync_options(), &store));
+}
+
+TEST_CASE("a sync of a part leaves a whole target clean, and no other", "[sync]") {
+    sync_options part = small_sync_options();
+    part.within = extent_set{{0, c}};
+    for (const target_status before : {target_status::clean, target_status::dirty, target_status::poisoned}) {
+        aged_pair pair;
+        test_store store;
+        require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+        state_record record = *store.find_target(pair.target.identity());
+        record.status = before;
+        store.save(record);
+        fill(pair.source, {0, c}, 99);
+        require_ok(run_sync(pair.source, pair.target, part, &store));
+        CHECK(store.find_target(pair.target.identity())->status == before);
+    }
+    aged_pair pair;
+    test_store store;
+    require_ok(run_sync(pair.source, pair.target, part, &store));
+    CHECK(store.find_target(pair.target.identity())->status == target_status::dirty);
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    CHECK(store.find_target(pair.target.identity())->status == target_status::clean);
+}
+
+TEST_CASE("a poisoned target stays poisoned until a whole sync has ended well", "[sync]") {
+    aged_pair pair;
+    test_store store;
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    state_record record = *store.find_target(pair.target.identity());
+    record.status = target_status::poisoned;
+    store.save(record);
+    fill(pair.source, {0, c}, 99);
+    hooked_device broken(pair.target, [](device_call call, extent) {
+        if (call == device_call::write) throw error(error_kind::device_io, "broken");
+    });
+    require_failure(run_sync(pair.source, broken, small_sync_options(), &store), error_kind::device_io);
+    CHECK(store.find_target(pair.target.identity())->status == target_status::poisoned);
+    require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+    CHECK(store.find_target(pair.target.identity())->status == target_status::clean);
+}
+
+TEST_CASE("a target whose sync did not end well is no silent source, and never one for the disk it came from",
+          "[sync]") {
+    for (const target_status status : {target_status::dirty, target_status::poisoned}) {
+        aged_pair pair;
+        test_store store;
+        require_ok(run_sync(pair.source, pair.target, small_sync_options(), &store));
+        state_record record = *store.find_target(pair.target.identity());
+        record.status = status;
+        store.save(record);
+        const auto before = bytes_of(pair.source);
+        sync_options options = small_sync_options();
+        options.reverse = true;
+        require_failure(run_sync(pair.target, pair.source, options, &store), error_kind::recorded_source);
+        CHECK(bytes_of(pair.source) == before);
+        memory_device third(pair.target.size(), "a third disk");
+        event_log log;
+        logging_device source(pair.target, log);
+        const sync_report report = run_sync(source, third, small_sync_options(), &store);
+        require_ok(report);
+        CHECK(has_warning(report, "did not end well"));
+        CHECK(log.count("drop_cache") == (status == target_status::poisoned ? 1 : 0));
+    }
 }
 
 TEST_CASE("a corrupt record is a warning, and nothing known of the target is trusted", "[sync]") {

@@ -131,14 +131,39 @@ TEST_CASE("a missing file target is created, a smaller one grows, both end equal
     CHECK(read_whole_file(directory.file("small")) == bytes_of(source));
 }
 
-TEST_CASE("an empty source makes an empty target", "[sync]") {
+TEST_CASE("an empty source equals an empty target, and never empties another", "[sync]") {
     memory_device source(0), target(0), larger(3 * c);
     fill(larger, {0, c}, 1);
     require_ok(run_sync(source, target));
     sync_options options = small_sync_options();
     options.truncate = true;
-    require_ok(run_sync(source, larger, options));
-    CHECK(larger.size() == 0);
+    require_failure(run_sync(source, larger, options), error_kind::size_mismatch);
+    CHECK(larger.size() == 3 * c);
+}
+
+TEST_CASE("a report says from what size the target was grown or cut", "[sync]") {
+    memory_device source(4 * c), small(c), large(6 * c), equal(4 * c);
+    fill(source, {0, c}, 1);
+    CHECK(run_sync(source, small).resized_from == c);
+    sync_options options = small_sync_options();
+    options.truncate = true;
+    CHECK(run_sync(source, large, options).resized_from == 6 * c);
+    CHECK_FALSE(run_sync(source, equal).resized_from.has_value());
+}
+
+TEST_CASE("a dry run onto a file of another size, open for reading only, says what a sync would do", "[sync]") {
+    memory_device source(4 * c);
+    fill(source, {0, 2 * c}, 1);
+    const temp_dir directory;
+    write_whole_file(directory.file("small"), std::vector<std::byte>(c));
+    const auto target = open_device(directory.file("small"));
+    sync_options options = small_sync_options();
+    options.dry_run = true;
+    const sync_report report = run_sync(source, *target, options);
+    require_ok(report);
+    CHECK(report.resized_from == c);
+    CHECK(report.bytes.changed == 2 * c);
+    CHECK(read_whole_file(directory.file("small")).size() == c);
 }
 
 TEST_CASE("a target that is open for reading only is refused", "[sync]") {
