@@ -7,6 +7,7 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 
 #include <functional>
 #include <memory>
@@ -26,13 +27,14 @@ auto async_start(worker_executor session, worker_executor workers, sync_request 
     return boost::asio::async_initiate<CompletionToken, void(sync_report)>(
         [compare_only](auto handler, worker_executor on, worker_executor with, sync_request what) {
             auto shared = std::make_shared<decltype(handler)>(std::move(handler));  // std::function must be copyable
-            start_sync(std::move(on), std::move(with), std::move(what), compare_only, [shared](sync_report report) {
-                // Where the token wants it: on the handler's own executor, or else the session's.
-                auto executor = boost::asio::get_associated_executor(*shared);
-                boost::asio::dispatch(executor, [shared, report = std::move(report)]() mutable {
-                    (*shared)(std::move(report));
+            auto work = boost::asio::make_work_guard(*shared);  // its context must not run out of work meanwhile
+            start_sync(
+                std::move(on), std::move(with), std::move(what), compare_only, [shared, work](sync_report report) {
+                    // Where the token wants it: on the handler's own executor, or else the session's.
+                    auto executor = boost::asio::get_associated_executor(*shared);
+                    boost::asio::dispatch(
+                        executor, [shared, report = std::move(report)]() mutable { (*shared)(std::move(report)); });
                 });
-            });
         },
         token, std::move(session), std::move(workers), std::move(request));
 }

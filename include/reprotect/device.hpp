@@ -134,7 +134,7 @@ private:
 };
 
 /// A device whose allocation is handed in (a snapshot's bitmap, a file system's free map): what `data` does not cover is
-/// taken to read as zero. It must outlive neither argument's use: `inner` is referenced, `data` is copied.
+/// taken to read as zero. `inner` is referenced and must live longer; `data` is copied.
 class allocated_device final : public device_decorator {
 public:
     allocated_device(device& inner, extent_set data) : device_decorator(inner), data_(std::move(data)) {}

@@ -38,6 +38,7 @@ digest_secret random_secret();
 
 /// The session's secret from both sides' nonces, so that neither side chooses it: SHA-256 in counter mode over
 /// "reprotect secret 1" || a zero byte || source nonce || target nonce || counter byte.
-digest_secret derive_secret(const std::array<std::byte, 32>& source_nonce, const std::array<std::byte, 32>& target_nonce);
+digest_secret derive_secret(const std::array<std::byte, 32>& source_nonce,
+                            const std::array<std::byte, 32>& target_nonce);
 
 }  // namespace reprotect

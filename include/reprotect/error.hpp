@@ -38,13 +38,13 @@ int exit_code(error_kind kind) noexcept;
 
 /// Where an error happened and what helps. Empty strings and offsets mean "not known".
 struct error_detail {
-    std::string device{};     ///< the disk's name as the user gave it
-    std::string operation{};  ///< "read", "write", "flush", "open", …
+    std::string device{};                   ///< the disk's name as the user gave it
+    std::string operation{};                ///< "read", "write", "flush", "open", …
     std::optional<std::uint64_t> offset{};  ///< bytes
     std::optional<std::uint64_t> length{};  ///< bytes
-    std::string holder{};     ///< who holds the disk (in_use)
-    std::string hint{};       ///< what to do next, one sentence
-    int system_errno = 0;   ///< errno, or 0
+    std::string holder{};                   ///< who holds the disk (in_use)
+    std::string hint{};                     ///< what to do next, one sentence
+    int system_errno = 0;                   ///< errno, or 0
 };
 
 /// An operation that failed. `what()` is the full message: what failed, where, why. The hint stands apart.

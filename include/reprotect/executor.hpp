@@ -5,7 +5,7 @@
 
 namespace reprotect {
 
-/// Any Asio executor whose threads may block in device calls (a `thread_pool` as large as the depth is the usual one).
+/// Any Asio executor whose threads may block in device calls (a `thread_pool` of twice the depth is the usual one).
 using worker_executor = boost::asio::any_io_executor;
 
 }  // namespace reprotect

@@ -22,6 +22,7 @@ public:
     void write_zeroes(std::uint64_t offset, std::uint64_t length) override;
     void flush() override {}
     void resize(std::uint64_t bytes) override;
+    bool drop_cache() override { return true; }  // there is none
     std::vector<allocation_run> allocation(extent within, std::size_t runs_max) override;
 
     /// For tests: what the engine sees of it. `punches_holes` may be switched off to behave like a plain block device.

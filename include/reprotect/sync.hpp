@@ -19,7 +19,7 @@
 namespace reprotect {
 
 enum class verify_level {
-    root,    ///< both sides' roots are equal: proves what was read and handed to the device
+    root,  ///< both sides' roots are equal: proves what was read and handed to the device
     reread,  ///< and the target is read again past its cache, every chunk against the source's SHA-256; ignores allocation
 };
 
@@ -39,7 +39,8 @@ struct sync_options {
     bool truncate = false;      ///< a larger file target is cut to the source's size
     bool reverse = false;       ///< the target is on record as the source of this pair, and that is meant
     bool interlocks = true;     ///< an agent that has its own may switch them off
-    bool keep_differential = false;  ///< `report.differential` holds the extents (32 bytes each); `diff` always keeps them
+    bool keep_differential =
+        false;  ///< `report.differential` holds the extents (32 bytes each); `diff` always keeps them
     /// Only these bytes are compared and written; must fall on block boundaries (or the disk's end). Absent: the whole disk.
     std::optional<extent_set> within;
 };
@@ -68,15 +69,15 @@ struct byte_counts {
     std::uint64_t disk = 0;              ///< the source's size
     std::uint64_t allocated_source = 0;  ///< what the source's allocation calls data
     std::uint64_t allocated_target = 0;
-    std::uint64_t read_source = 0;   ///< read once for the comparison
+    std::uint64_t read_source = 0;  ///< read once for the comparison
     std::uint64_t read_target = 0;
-    std::uint64_t reread_source = 0; ///< changed blocks read again after an eviction or a chunk asked for twice
-    std::uint64_t compared = 0;      ///< data on either side, compared by digest
-    std::uint64_t same = 0;          ///< of `compared`
-    std::uint64_t changed = 0;       ///< source data that the target did not have
-    std::uint64_t zeroed = 0;        ///< target data where the source reads as zeroes
-    std::uint64_t deallocated = 0;   ///< given back unread, because the source has a hole there
-    std::uint64_t written = 0;       ///< bytes of data written to the target (zeroes not counted)
+    std::uint64_t reread_source = 0;  ///< changed blocks read again after an eviction or a chunk asked for twice
+    std::uint64_t compared = 0;       ///< data on either side, compared by digest
+    std::uint64_t same = 0;           ///< of `compared`
+    std::uint64_t changed = 0;        ///< source data that the target did not have
+    std::uint64_t zeroed = 0;         ///< target data where the source reads as zeroes
+    std::uint64_t deallocated = 0;    ///< given back unread, because the source has a hole there
+    std::uint64_t written = 0;        ///< bytes of data written to the target (zeroes not counted)
     friend bool operator==(const byte_counts&, const byte_counts&) = default;
 };
 

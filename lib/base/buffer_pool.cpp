@@ -7,9 +7,7 @@
 namespace reprotect {
 
 buffer::buffer(buffer&& other) noexcept
-    : pool_(std::move(other.pool_)),
-      data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+    : pool_(std::move(other.pool_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 buffer& buffer::operator=(buffer&& other) noexcept {
     if (this != &other) {
@@ -26,7 +24,7 @@ buffer::~buffer() {
 }
 
 buffer_pool::~buffer_pool() {
-    for (std::byte* data : free_) ::operator delete(data, std::align_val_t{alignment});
+    for (std::byte* data : free_) ::operator delete (data, std::align_val_t{alignment});
 }
 
 buffer buffer_pool::take() {
@@ -39,7 +37,7 @@ buffer buffer_pool::take() {
         }
     }
     if (!data) {
-        data = static_cast<std::byte*>(::operator new(buffer_bytes_, std::align_val_t{alignment}));
+        data = static_cast<std::byte*>(::operator new (buffer_bytes_, std::align_val_t{alignment}));
         const std::lock_guard lock(mutex_);
         free_.reserve(++buffers_);  // so that giving back never allocates
     }

@@ -11,7 +11,8 @@ namespace {
 // The first extent that ends after `offset`.
 template <typename Extents>
 auto first_ending_after(Extents& extents, std::uint64_t offset) {
-    return std::partition_point(extents.begin(), extents.end(), [offset](const extent& e) { return e.end() <= offset; });
+    return std::partition_point(extents.begin(), extents.end(),
+                                [offset](const extent& e) { return e.end() <= offset; });
 }
 
 }  // namespace
@@ -28,8 +29,8 @@ void extent_set::add(extent range) {
         return;
     }
     // Everything that touches the range, neighbours included, becomes one extent.
-    const auto first = std::partition_point(extents_.begin(), extents_.end(),
-                                            [&](const extent& e) { return e.end() < range.offset; });
+    const auto first =
+        std::partition_point(extents_.begin(), extents_.end(), [&](const extent& e) { return e.end() < range.offset; });
     const auto last =
         std::partition_point(first, extents_.end(), [&](const extent& e) { return e.offset <= range.end(); });
     if (first == last) {

@@ -47,7 +47,9 @@ struct evp_deleter {
     void operator()(EVP_MD* method) const { EVP_MD_free(method); }
 };
 
-[[noreturn]] void sha256_failed() { throw error(error_kind::usage, "SHA-256 is not available from OpenSSL"); }
+[[noreturn]] void sha256_failed() {
+    throw error(error_kind::usage, "SHA-256 is not available from OpenSSL");
+}
 
 std::array<std::byte, 32> sha256(std::span<const std::byte> data) {
     static const std::unique_ptr<EVP_MD, evp_deleter> method(EVP_MD_fetch(nullptr, "SHA256", nullptr));

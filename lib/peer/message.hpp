@@ -47,7 +47,8 @@ struct hello {
     bool reread = false;  ///< prove by reading the target again; allocation is ignored on both sides
     std::array<std::byte, 32> nonce{};
     std::string identity;
-    std::uint64_t digest_entries = 0;   ///< from the source: entries that the target may send before the first verdict
+    std::uint64_t digest_entries =
+        0;  ///< entries that the target may send before the first verdict; its answer may lower it
     std::uint64_t allocation_runs = 0;  ///< from the target: runs that the source may send before the first credit
     std::uint64_t data_messages = 0;    ///< from the target
     std::uint64_t proof_chunks = 0;     ///< from the target

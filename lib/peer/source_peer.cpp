@@ -72,6 +72,11 @@ void source_peer::take(hello&& what) {
     if (what.shape.chunk_bytes != config_.shape.chunk_bytes || what.shape.block_bytes != config_.shape.block_bytes ||
         what.algorithm != config_.algorithm || what.mode != config_.mode || what.reread != config_.reread)
         return violation("a hello that does not answer ours");
+    // The target may lower the window, never raise it.
+    if (what.digest_entries == 0 || what.digest_entries > config_.digest_entries)
+        return violation("a window that was not offered");
+    config_.digest_entries = what.digest_entries;
+    entries_granted_ = what.digest_entries;
     greeted_ = true;
     digester_ = std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce));
     zero_.emplace(*digester_, config_.shape);
@@ -301,7 +306,8 @@ void source_peer::find_changes(pending_map::iterator at) {
         if (state.cuts[i] != cut(state.blocks[i])) append_block(state.changed, i, is_zero(i));
     // The chunks differ and no block seems to: a collision of 40 bits. Then everything goes.
     if (state.changed.empty())
-        for (std::uint32_t i = 0; i < blocks; ++i) append_block(state.changed, i, is_zero(i));
+        for (std::uint32_t i = 0; i < blocks; ++i)
+            if (is_wanted(chunk, i)) append_block(state.changed, i, is_zero(i));
     record_changes(chunk, state);
     state.cuts = {};
     if (config_.mode != session_mode::sync) return decide(at);
@@ -379,6 +385,10 @@ void source_peer::advance_ready() {
     }
 }
 
+bool source_peer::is_wanted(std::uint64_t chunk, std::uint32_t block) const {
+    return !config_.within || config_.within->overlaps(config_.shape.block(chunk, block));
+}
+
 // A chunk that was read again as a whole: data and zeroes may have changed places since its runs were formed.
 void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
     const std::vector<block_run> before = std::exchange(state.changed, {});
@@ -387,10 +397,12 @@ void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
                            [i](const block_run& run) { return i >= run.first && i - run.first < run.count; });
     };
     for (std::uint32_t i = 0; i < state.blocks.size(); ++i) {
-        const bool wanted =
-            state.resent ? !config_.within || state.data.overlaps(config_.shape.block(chunk, i)) : was_changed(i);
+        const bool wanted = state.resent ? is_wanted(chunk, i) : was_changed(i);
         if (wanted) append_block(state.changed, i, state.blocks[i] == zero_->block(chunk, i));
     }
+    // It may be all zero now.
+    if (std::all_of(state.changed.begin(), state.changed.end(), [](const block_run& run) { return run.zero; }))
+        drop_buffer(state);
 }
 
 void source_peer::on(payload_released&&) {

@@ -57,7 +57,7 @@ public:
     differential& changes() noexcept { return differential_; }
     bool is_finished() const noexcept { return finished_; }
 
-    /// For progress: everything below is decided; data found so far, and of it what is read; whether all of it is found.
+    /// For progress: everything below is decided; up to where the own allocation is known.
     std::uint64_t decided_bytes() const noexcept;
     std::uint64_t allocation_known_bytes() const noexcept { return builder_.built_to(); }
 
@@ -121,6 +121,7 @@ private:
     void record_changes(std::uint64_t chunk, const pending_chunk& state);
     void decide(pending_map::iterator at);
     void drop_buffer(pending_chunk& state);
+    bool is_wanted(std::uint64_t chunk, std::uint32_t block) const;
     void regroup(std::uint64_t chunk, pending_chunk& state);
     void remember(std::uint64_t chunk, const digest& value, const digest& proof, bool has_proof);
     extent_set own_data(std::uint64_t chunk);

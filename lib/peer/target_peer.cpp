@@ -16,7 +16,7 @@ constexpr std::uint64_t disk_bytes_max = std::uint64_t{1} << 62;  // keeps sums 
 
 target_peer::target_peer(target_config config) : config_(std::move(config)) {
     REPROTECT_ASSERT(config_.reads_max >= 1 && config_.applies_max >= 1 && config_.allocation_runs >= 1 &&
-                     config_.data_messages >= 1 && config_.proof_chunks >= 1);
+                     config_.digest_entries >= 1 && config_.data_messages >= 1 && config_.proof_chunks >= 1);
     source_runs_granted_ = config_.allocation_runs;
     data_granted_ = config_.data_messages;
     proofs_granted_ = config_.proof_chunks;
@@ -58,7 +58,8 @@ void target_peer::take(hello&& what) {
     mode_ = what.mode;
     reread_ = what.reread;
     shape_ = what.shape;
-    entries_granted_ = what.digest_entries;
+    entries_window_ = std::min(what.digest_entries, config_.digest_entries);
+    entries_granted_ = entries_window_;
     digester_ = std::make_shared<const digester>(what.algorithm, derive_secret(what.nonce, config_.nonce));
     zero_.emplace(*digester_, shape_);
     map_ = digest_map(shape_, what.algorithm);
@@ -68,6 +69,7 @@ void target_peer::take(hello&& what) {
     answer.shape.disk_bytes = config_.disk_bytes;
     answer.nonce = config_.nonce;
     answer.identity = config_.identity;
+    answer.digest_entries = entries_window_;
     answer.allocation_runs = source_runs_granted_;
     answer.data_messages = data_granted_;
     answer.proof_chunks = proofs_granted_;
@@ -305,6 +307,8 @@ void target_peer::take(verdict&& what) {
     if (what.below_chunk < verdict_.below_chunk || what.below_chunk > next_chunk_ ||
         what.data_sent < verdict_.data_sent || what.entries_granted < verdict_.entries_granted)
         return violation("a verdict that goes back");
+    // It decides on entries that were sent, so it can grant no more than those and a window.
+    if (what.entries_granted > outgoing_first_ + entries_window_) return violation("a verdict on what was not sent");
     verdict_ = what;
     entries_granted_ = std::max(entries_granted_, what.entries_granted);
 }
@@ -465,7 +469,7 @@ void target_peer::advance_end() {
     advance_verdict();
     their_counts_ = end_->counts;
     ending_ = ending::flushing;
-    if (mode_ == session_mode::sync && (begun_ || reread_))
+    if (mode_ == session_mode::sync)
         actions_.emplace_back(flush_target{});
     else
         on(target_flushed{});

@@ -31,6 +31,7 @@ struct target_config {
     std::uint64_t reads_max = 16;    ///< reads and punches in flight
     std::uint64_t applies_max = 16;  ///< chunks being written
     std::uint64_t allocation_runs = 4096;
+    std::uint64_t digest_entries = 4096;  ///< the most whose block digests are kept; the source may ask for fewer
     std::uint64_t data_messages = 64;
     std::uint64_t proof_chunks = 4096;
     unsigned push_percent =
@@ -154,6 +155,7 @@ private:
     std::uint64_t outgoing_first_ = 0;                 // number of outgoing_.front()
     std::map<std::uint64_t, std::uint64_t> entry_of_;  // chunk being read -> its entry's number
     std::uint64_t entries_planned_ = 0;
+    std::uint64_t entries_window_ = 0;  // agreed in the hello
     std::uint64_t entries_granted_ = 0;
     std::uint64_t reads_ = 0;
 

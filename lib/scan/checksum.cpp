@@ -50,8 +50,7 @@ public:
         };
         {
             std::vector<std::jthread> threads;
-            running_ = options_.depth;
-            for (unsigned i = 0; i < options_.depth; ++i) threads.emplace_back([this] { work(); });
+            start(threads);
             std::unique_lock lock(mutex_);
             while (running_ != 0) {
                 idle_.wait_for(lock, std::chrono::milliseconds(100), [this] { return running_ == 0; });
@@ -130,6 +129,23 @@ private:
         REPROTECT_ASSERT(!answer.empty() && answer.back().range.end() > asked_to_);
         asked_to_ = answer.back().range.end();
         builder_.add(answer, runs_);
+    }
+
+    // Where the system gives no more threads, those that there are must do.
+    void start(std::vector<std::jthread>& threads) {
+        for (unsigned i = 0; i < options_.depth; ++i) {
+            const std::lock_guard lock(mutex_);
+            try {
+                threads.emplace_back([this] { work(); });
+                ++running_;
+            } catch (const std::exception& why) {
+                if (threads.empty())
+                    failure_ =
+                        error(error_kind::device_io, std::string("no thread could be started: ") + why.what(),
+                              {.operation = "start", .hint = "raise the limit of processes and threads (ulimit -u)"});
+                break;
+            }
+        }
     }
 
     void work() {

@@ -13,7 +13,7 @@ namespace reprotect {
 
 class disk_worker {
 public:
-    /// `readable_bytes`: where the disk ends; it counts as zero beyond. Allocation is asked `runs_max` runs at a time.
+    /// `readable_bytes`: where the disk ends; it counts as zero beyond.
     disk_worker(device& disk, const geometry& shape, std::uint64_t readable_bytes,
                 std::shared_ptr<const digester> digests, std::shared_ptr<buffer_pool> pool);
 

@@ -64,10 +64,12 @@ void look_at_source_record(const sync_request& request, const state_record& reco
     const std::string why = request.source->name() + " is on record as a target whose sync did not end well (from " +
                             record.source_name + ", last at " + record.updated + ")";
     if (record.source == target.identity())
-        throw error(error_kind::recorded_source, why + ", and the target is the disk that it was to be made equal to",
-                    {.device = target.name(),
-                     .operation = "open",
-                     .hint = "finish the sync onto " + request.source->name() + " first"});
+        throw error(
+            error_kind::recorded_source, why + ", and the target is the disk that it was to be made equal to",
+            {.device = target.name(),
+             .operation = "open",
+             .hint = "finish the sync onto " + request.source->name() +
+                     " first; if the disk that it was made from is lost, remove its record from the state directory"});
     known.warnings.push_back(why + ": what is copied may be a mixture");
     if (record.status == target_status::poisoned && !cache_dropped_of(*request.source))
         known.warnings.push_back("the cache of " + request.source->name() + " cannot be passed");
@@ -110,10 +112,14 @@ void look_at_records(const sync_request& request, device& target, preparation& k
         if (why.kind() != error_kind::corrupt_file) throw;
         known.warnings.push_back(std::string("the target's state record is ignored and nothing is trusted: ") +
                                  why.what());
+        known.had_record = true;
+        known.was_poisoned = true;  // it may have said so
         known.distrust_target = true;
+        if (!cache_dropped_of(target)) known.warnings.push_back("the cache of " + target.name() + " cannot be passed");
         return;
     }
     if (!record) return;
+    known.had_record = true;
     known.was_poisoned = record->status == target_status::poisoned;
     known.was_clean = record->status == target_status::clean && record->source == request.source->identity() &&
                       record->source_size == request.source->size();
@@ -122,6 +128,14 @@ void look_at_records(const sync_request& request, device& target, preparation& k
                                  ") and is replaced");
     if (record->status == target_status::poisoned) {
         known.distrust_target = true;
+        if (!cache_dropped_of(target))
+            throw error(error_kind::unsuitable,
+                        "an earlier flush of " + target.name() +
+                            " failed, and its cache cannot be passed: what the medium holds cannot be known",
+                        {.device = target.name(),
+                         .operation = "open",
+                         .hint = "make the target anew (remove the file, or restart the machine that holds the cache) "
+                                 "and sync again"});
         known.warnings.push_back("an earlier flush of " + target.name() +
                                  " failed: it is read past the cache and nothing known of it is trusted");
     } else if (record->status == target_status::dirty) {
@@ -228,8 +242,6 @@ preparation prepare_session(const sync_request& request, device& target, session
     }
     look_at_holders(request, target, mode, known);
     if (mode != session_mode::compare) look_at_records(request, target, known);
-    if (known.distrust_target && !cache_dropped_of(target))
-        known.warnings.push_back("the cache of " + target.name() + " cannot be passed");
 
     const bool missing = !request.target || target.properties().created;
     if (missing || (!known.distrust_target && holds_no_data(target))) {

@@ -16,6 +16,7 @@ struct preparation {
     std::unique_ptr<target_guard> guard;     ///< null without interlocks, and where nothing is to be written
     std::optional<std::uint64_t> resize_to;  ///< the target's new size
     bool distrust_target = false;            ///< poisoned: past the cache, allocation ignored
+    bool had_record = false;                 ///< of the target, readable or not
     bool was_clean = false;                  ///< the target's record says that it equalled this source
     bool was_poisoned = false;               ///< and stays so until a whole sync has ended well
     bool reversed = false;                   ///< the record of the other direction is to go

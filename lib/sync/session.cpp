@@ -39,8 +39,8 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 
 session::session(const worker_executor& strand_on, worker_executor workers, sync_request request, session_mode mode,
                  completion done)
-    : strand_(strand_on),
-      workers_(std::move(workers)),
+    : strand_(boost::asio::prefer(strand_on, boost::asio::execution::outstanding_work.tracked)),
+      workers_(boost::asio::prefer(std::move(workers), boost::asio::execution::outstanding_work.tracked)),
       request_(std::move(request)),
       mode_(mode),
       done_(std::move(done)),
@@ -101,6 +101,7 @@ void session::open_peers() {
     theirs.reads_max = options.depth;
     theirs.applies_max = options.depth;
     theirs.data_messages = window.buffers;
+    theirs.digest_entries = window.digest_entries;
 
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     source_peer_.emplace(std::move(ours));
@@ -152,7 +153,6 @@ void session::deliver(side from, message&& what) {
 }
 
 void session::work(side from, action&& what) {
-    ++in_flight_;
     if (!workers_of_[from]) {
         const auto& digests = from == source_side ? source_peer_->digests() : target_peer_->digests();
         const std::uint64_t readable = from == source_side ? request_.source->size() : target_->size();
@@ -165,12 +165,9 @@ void session::work(side from, action&& what) {
         if (std::holds_alternative<begin_writing>(*shared)) return self->post_answer(from, self->begin_writing_now());
         if (std::holds_alternative<flush_target>(*shared))
             return self->post_answer(from, self->flush_now(std::move(*shared)));
-        std::shared_lock<std::shared_mutex> no_resize;
-        if (from == target_side) {
-            no_resize = std::shared_lock(self->resize_mutex_);
+        if (from == target_side)
             if (auto failed = self->look_after_target())
                 return self->post_answer(from, action_failed{std::move(*failed)});
-        }
         const bool carries_payload =
             std::holds_alternative<apply_chunk>(*shared) && std::get<apply_chunk>(*shared).data.payload;
         event result = self->workers_of_[from]->perform(std::move(*shared));
@@ -178,6 +175,7 @@ void session::work(side from, action&& what) {
         if (carries_payload) self->post_answer(source_side, payload_released{});
         self->post_answer(from, std::move(result));
     });
+    ++in_flight_;  // answers are taken on this strand, so not before
 }
 
 // What the record says until a whole sync has ended well.
@@ -187,15 +185,12 @@ target_status session::unfinished_status() const noexcept {
 
 // On a worker: the record is durably dirty before the first byte changes.
 event session::begin_writing_now() {
-    const std::unique_lock alone(resize_mutex_);
     const std::lock_guard lock(watch_mutex_);
     try {
         if (known_.guard) known_.guard->check();
         const std::uint64_t size = known_.resize_to.value_or(target_->size());
         if (request_.records)
             request_.records->save(make_record(*request_.source, *target_, size, session_id_, unfinished_status()));
-        // From here the other direction is the one that needs to be said; without a moment in which neither does.
-        if (request_.records && known_.reversed) request_.records->remove(request_.source->identity());
         if (known_.resize_to) target_->resize(*known_.resize_to);
         return writing_begun{};
     } catch (...) {
@@ -310,11 +305,7 @@ void session::conclude() {
             check_unchanged_size(*target_);
             if (known_.guard) known_.guard->check();
             look_at_source_again();
-            // A part that was synced makes no whole, unless the rest was equal before.
-            const bool whole = !request_.options.within || known_.was_clean;
-            if (request_.records && mode_ == session_mode::sync)
-                request_.records->save(make_record(*request_.source, *target_, target_->size(), session_id_,
-                                                   whole ? target_status::clean : unfinished_status()));
+            if (request_.records && mode_ == session_mode::sync) close_record();
         }
     } catch (...) {
         failure_ = caught_error("");
@@ -325,6 +316,18 @@ void session::conclude() {
         self->enter(sync_phase::done);
         self->finish();
     });
+}
+
+// A part that was synced makes no whole: what was known of the target before stays known, and nothing more.
+void session::close_record() {
+    const bool whole = !request_.options.within || known_.was_clean;
+    if (whole || known_.had_record)
+        request_.records->save(make_record(*request_.source, *target_, target_->size(), session_id_,
+                                           whole ? target_status::clean : unfinished_status()));
+    else
+        request_.records->remove(target_->identity());
+    // Saved before this is removed: at no moment may both disks be written to without a word.
+    if (known_.reversed) request_.records->remove(request_.source->identity());
 }
 
 // A machine may have been started on the source meanwhile.

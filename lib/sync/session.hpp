@@ -13,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <vector>
 
 #include "peer/source_peer.hpp"
@@ -54,6 +53,7 @@ private:
     void work(side from, action&& what);
     target_status unfinished_status() const noexcept;
     void look_at_source_again();
+    void close_record();
     event begin_writing_now();
     event flush_now(action&& what);
     void post_answer(side to, event&& what);
@@ -94,8 +94,7 @@ private:
     bool broken_ = false;  // deciding itself failed: the peers are not asked any more
     bool concluding_ = false;
 
-    std::shared_mutex resize_mutex_;  // a resize is alone on the target
-    std::mutex watch_mutex_;          // the guard and what a device takes from one thread at a time
+    std::mutex watch_mutex_;  // the guard and what a device takes from one thread at a time
     clock::time_point last_watch_;
 
     std::mutex inbox_mutex_;

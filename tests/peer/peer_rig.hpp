@@ -54,7 +54,7 @@ public:
     /// What each ended with: an empty optional inside is success.
     std::optional<std::optional<error>> source_end, target_end;
     std::function<void(std::uint64_t step)> on_step;
-    std::function<void(message&)> on_message;        ///< may alter what is delivered
+    std::function<void(message&)> on_message;                                      ///< may alter what is delivered
     std::function<std::optional<event>(std::size_t side, const action&)> on_work;  ///< may answer in place of the disk
     unsigned begun_writing = 0;
     unsigned flushes = 0;
@@ -118,8 +118,10 @@ private:
     }
 
     void hand(std::size_t side, event&& what) {
-        if (side == 0) source_.handle(std::move(what));
-        else target_.handle(std::move(what));
+        if (side == 0)
+            source_.handle(std::move(what));
+        else
+            target_.handle(std::move(what));
     }
 
     disk_worker& worker(std::size_t side) {
@@ -156,8 +158,8 @@ inline std::vector<std::byte> contents(device& disk, std::uint64_t length) {
 inline void fill_randomly(device& disk, std::mt19937_64& random, unsigned data_percent = 50) {
     std::uint64_t at = 0;
     while (at < disk.size()) {
-        const std::uint64_t length =
-            std::min<std::uint64_t>(disk.size() - at, 512 * std::uniform_int_distribution<std::uint64_t>(1, 24)(random));
+        const std::uint64_t length = std::min<std::uint64_t>(
+            disk.size() - at, 512 * std::uniform_int_distribution<std::uint64_t>(1, 24)(random));
         const auto kind = std::uniform_int_distribution<unsigned>(0, 99)(random);
         if (kind < data_percent) {
             std::vector<std::byte> bytes(length);
@@ -177,7 +179,9 @@ inline void age_randomly(device& disk, std::mt19937_64& random, unsigned edits) 
         const std::uint64_t length =
             std::min<std::uint64_t>(disk.size() - at, std::uniform_int_distribution<std::uint64_t>(1, 9000)(random));
         switch (random() % 3) {
-            case 0: disk.write_zeroes(at, length); break;
+            case 0:
+                disk.write_zeroes(at, length);
+                break;
             case 1: {
                 std::vector<std::byte> bytes(length);
                 for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());

@@ -61,8 +61,11 @@ void random_sync(std::uint64_t seed, bool tight) {
     memory_device target(it.target_bytes, "target");
     fill_randomly(source, random, static_cast<unsigned>(pick(random, 0, 100)));
     switch (random() % 4) {
-        case 0: break;  // an empty target
-        case 1: fill_randomly(target, random); break;
+        case 0:
+            break;  // an empty target
+        case 1:
+            fill_randomly(target, random);
+            break;
         default:
             copy_disk(source, target);
             age_randomly(target, random, static_cast<unsigned>(pick(random, 0, 20)));

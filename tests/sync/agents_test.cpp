@@ -1,6 +1,7 @@
 // What an agent brings of its own: a device, a listener, executors, an allocation, an extent set.
 #include <catch2/catch.hpp>
 
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -89,7 +90,25 @@ TEST_CASE("a device of an agent's own is synced, from and to", "[sync]") {
     CHECK(report.bytes.allocated_source == pair.source.size());
     CHECK(report.bytes.changed + report.bytes.zeroed >= 8 * c);
     require_ok(run_sync(pair.source, pair.target));
-    CHECK(pair.target.flushes == 1);
+    CHECK(pair.target.flushes == 2);
+}
+
+TEST_CASE("an asynchronous sync keeps the contexts that it runs on from running out of work", "[sync]") {
+    pair_of_arrays pair;
+    boost::asio::thread_pool workers(2);
+    boost::asio::io_context session, handlers;
+    sync_request request;
+    request.source = &pair.source;
+    request.target = &pair.target;
+    request.options = small_sync_options();
+    std::optional<sync_report> result;
+    async_sync(session.get_executor(), workers.get_executor(), request,
+               boost::asio::bind_executor(handlers, [&result](sync_report report) { result = std::move(report); }));
+    session.run();   // ends when the session has
+    handlers.run();  // ends when the handler has run
+    REQUIRE(result.has_value());
+    require_synced(*result, pair.source, pair.target);
+    workers.join();
 }
 
 TEST_CASE("an allocation that is handed in spares the reading of what it leaves out", "[sync]") {

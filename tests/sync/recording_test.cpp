@@ -77,7 +77,7 @@ TEST_CASE("with few buffers, evicted chunks are counted and nothing else is read
     CHECK(target.read_twice.empty());
 }
 
-TEST_CASE("equal disks are not written, not flushed, and the record becomes clean", "[sync]") {
+TEST_CASE("equal disks are not written, but flushed once, and the record becomes clean", "[sync]") {
     memory_device source(30 * small_chunk + 1), target_disk(source.size());
     fill(source, {0, source.size()}, 1);
     copy_content(source, target_disk);
@@ -87,7 +87,7 @@ TEST_CASE("equal disks are not written, not flushed, and the record becomes clea
     require_ok(report);
     CHECK(target.writes.empty());
     CHECK(target.zeroes.empty());
-    CHECK(target.flushes == 0);
+    CHECK(target.flushes == 1);  // what an earlier session wrote may still be in the cache
     CHECK_FALSE(report.different());
     CHECK(store.find_target(target.identity())->status == target_status::clean);
 }
