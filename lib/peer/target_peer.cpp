@@ -177,16 +177,12 @@ void target_peer::plan_chunk() {
         if (run.range.offset >= whole.end()) break;
         if (run.kind == source_content::data) ours.add(intersect(run.range, whole));
     }
-    std::uint64_t source_data = 0;
     extent_set compared;
     for (const source_run& run : source_runs_) {
         if (run.range.offset >= whole.end()) break;
         const extent part = intersect(run.range, whole);
         if (run.kind == source_content::skip || part.empty()) continue;
-        if (run.kind == source_content::data) {
-            source_data += part.length;
-            compared.add(part);
-        }
+        if (run.kind == source_content::data) compared.add(part);
         for (const extent& held : ours.within(part)) {
             if (run.kind == source_content::zero && may_punch) {
                 read.punch.add(held);
@@ -455,7 +451,7 @@ void target_peer::send_credit() {
 
 void target_peer::take(end_of_data&& what) {
     if (end_ && what.data_sent <= end_->data_sent) return violation("an end that goes back");
-    end_ = std::move(what);
+    end_ = what;
 }
 
 void target_peer::advance_end() {

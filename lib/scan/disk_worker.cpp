@@ -70,8 +70,7 @@ event disk_worker::perform(action&& what) const noexcept {
     } catch (...) {
         return action_failed{caught_error(disk_.name())};
     }
-    REPROTECT_ASSERT(!"an action of a disk");
-    return stop{};
+    assertion_failed("an action that a disk carries out", __FILE__, __LINE__);
 }
 
 // Reads what lies within the disk; the rest is zero.

@@ -24,7 +24,6 @@ public:
         : source_disk_(source_disk),
           target_disk_(target_disk),
           shape_(source.shape),
-          buffers_max_(source.buffers_max),
           random_(seed),
           source_(std::move(source)),
           target_(std::move(target)) {}
@@ -136,7 +135,6 @@ private:
     device& source_disk_;
     device& target_disk_;
     geometry shape_;
-    std::uint64_t buffers_max_;
     std::mt19937_64 random_;
     source_peer source_;
     target_peer target_;

@@ -1,0 +1,226 @@
+// How a session ends when it does not end well: stopped, failed, or with a peer that breaks the rules.
+#include <catch2/catch.hpp>
+
+#include <functional>
+
+#include "peer/small_session.hpp"
+
+using namespace reprotect;
+using namespace reprotect::test;
+using namespace reprotect::test::small;
+
+TEST_CASE("data that does not give the source's digest is never written, and fails the second time", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    fill(target_disk, chunk, block, 2);
+    const auto before = contents(target_disk, 4 * chunk);
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), target_of(4 * chunk), 3);
+    rig.on_message = [&](message& what) {
+        if (auto* data = std::get_if<chunk_data>(&what)) data->payload.bytes()[0] ^= std::byte{4};
+    };
+    REQUIRE(rig.run());
+    CHECK(ended_badly(rig.target_end).kind() == error_kind::verification);
+    CHECK(ended_badly(rig.target_end).detail().offset == chunk);
+    CHECK(contents(target_disk, 4 * chunk) == before);
+}
+
+TEST_CASE("a stop lets what is being written end, then flushes", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        INFO("seed " << seed);
+        memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+        fill(source_disk, 0, 64 * chunk, 1);
+        fill(target_disk, 0, 64 * chunk, 2);
+        peer_rig rig(source_disk, target_disk, source_of(64 * chunk), target_of(64 * chunk), seed);
+        rig.on_step = [&](std::uint64_t step) {
+            if (step == 40 + seed * 3) rig.stop();
+        };
+        REQUIRE(rig.run());
+        CHECK(ended_badly(rig.source_end).kind() == error_kind::interrupted);
+        CHECK(ended_badly(rig.target_end).kind() == error_kind::interrupted);
+        CHECK(rig.flushes == rig.begun_writing);
+    }
+}
+
+TEST_CASE("a stop at any step of a session that punches ends it", "[peer]") {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+        for (std::uint64_t at = 0; at < 40; ++at) {
+            INFO("seed " << seed << ", step " << at);
+            memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+            fill(source_disk, 4 * chunk, block, 1);
+            fill(target_disk, 0, 16 * chunk, 2);
+            peer_rig rig(source_disk, target_disk, source_of(16 * chunk), target_of(16 * chunk), seed);
+            rig.on_step = [&](std::uint64_t step) {
+                if (step == at) rig.stop();
+            };
+            REQUIRE(rig.run());
+            CHECK(rig.flushes == rig.begun_writing);
+        }
+    }
+}
+
+TEST_CASE("a failed action ends both sides with its error, and is not tried again", "[peer]") {
+    for (const std::size_t side : {0u, 1u}) {
+        for (unsigned nth = 0; nth < 30; ++nth) {
+            memory_device source_disk(16 * chunk), target_disk(16 * chunk);
+            fill(source_disk, 0, 16 * chunk, 1);
+            fill(target_disk, 0, 16 * chunk, 2);
+            peer_rig rig(source_disk, target_disk, source_of(16 * chunk), target_of(16 * chunk), nth + 1);
+            unsigned seen = 0;
+            bool flush_failed = false;
+            rig.on_work = [&](std::size_t on, const action& what) -> std::optional<event> {
+                if (flush_failed) CHECK_FALSE(std::holds_alternative<flush_target>(what));
+                if (on != side || seen++ != nth) return std::nullopt;
+                flush_failed = std::holds_alternative<flush_target>(what);
+                return action_failed{error(error_kind::device_io, "broken", {.offset = 4711})};
+            };
+            REQUIRE(rig.run());
+            if (seen <= nth) continue;
+            const auto& mine = side == 0 ? rig.source_end : rig.target_end;
+            const auto& other = side == 0 ? rig.target_end : rig.source_end;
+            CHECK(ended_badly(mine).detail().offset == 4711);
+            CHECK(ended_badly(other).kind() == error_kind::device_io);
+        }
+    }
+}
+
+TEST_CASE("a peer that breaks the protocol is refused before anything is written", "[peer]") {
+    using breaker = std::function<bool(message&)>;  // true: it was broken
+    const std::vector<std::pair<const char*, breaker>> table{
+        {"version",
+         [](message& m) {
+             auto* h = std::get_if<hello>(&m);
+             return h && (h->version = 9, true);
+         }},
+        {"a chunk of no size",
+         [](message& m) {
+             auto* h = std::get_if<hello>(&m);
+             return h && (h->shape.chunk_bytes = 0, true);
+         }},
+        {"a block that is no power of two",
+         [](message& m) {
+             auto* h = std::get_if<hello>(&m);
+             return h && (h->shape.block_bytes = 5000, true);
+         }},
+        {"allocation beyond the end",
+         [](message& m) {
+             auto* a = std::get_if<allocation>(&m);
+             return a && (a->runs.back().range.length += 1ull << 63, true);
+         }},
+        {"allocation with a gap",
+         [](message& m) {
+             auto* a = std::get_if<allocation>(&m);
+             return a && (a->runs.front().range.offset += 4096, true);
+         }},
+        {"an empty run",
+         [](message& m) {
+             auto* a = std::get_if<allocation>(&m);
+             return a && (a->runs.front().range.length = 0, true);
+         }},
+        {"digests out of order",
+         [](message& m) {
+             auto* d = std::get_if<chunk_digests>(&m);
+             return d && (d->entries.front().first_chunk += 1, true);
+         }},
+        {"a run of too many chunks",
+         [](message& m) {
+             auto* d = std::get_if<chunk_digests>(&m);
+             return d && (d->entries.front().count = ~0ull, true);
+         }},
+        {"too few block digests",
+         [](message& m) {
+             auto* d = std::get_if<block_digests>(&m);
+             return d && (d->cuts.pop_back(), true);
+         }},
+        {"block digests of another chunk",
+         [](message& m) {
+             auto* d = std::get_if<block_digests>(&m);
+             return d && (d->chunk += 1'000'000, true);
+         }},
+        {"asking beyond the end",
+         [](message& m) {
+             auto* n = std::get_if<narrow>(&m);
+             return n && (n->chunk = ~0ull, true);
+         }},
+        {"data beyond the end",
+         [](message& m) {
+             auto* d = std::get_if<chunk_data>(&m);
+             return d && (d->chunk = ~0ull, true);
+         }},
+        {"blocks beyond the chunk",
+         [](message& m) {
+             auto* d = std::get_if<chunk_data>(&m);
+             return d && (d->runs.back().count = ~0u, true);
+         }},
+        {"runs that overlap",
+         [](message& m) {
+             auto* d = std::get_if<chunk_data>(&m);
+             return d && (d->runs.push_back(d->runs.front()), true);
+         }},
+        {"no runs",
+         [](message& m) {
+             auto* d = std::get_if<chunk_data>(&m);
+             return d && (d->runs.clear(), true);
+         }},
+        {"a payload that is missing",
+         [](message& m) {
+             auto* d = std::get_if<chunk_data>(&m);
+             return d && (d->payload = {}, true);
+         }},
+        {"a verdict on what was not sent",
+         [](message& m) {
+             auto* v = std::get_if<verdict>(&m);
+             return v && (v->entries_granted += 1ull << 60, true);
+         }},
+        {"a verdict that goes back",
+         [](message& m) {
+             auto* v = std::get_if<verdict>(&m);
+             return v && (v->below_chunk = ~0ull, true);
+         }},
+    };
+    for (const auto& [name, breaks] : table) {
+        INFO(name);
+        bool broken = false;
+        for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+            memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+            fill(source_disk, 0, 64 * chunk, 1);
+            copy_disk(source_disk, target_disk);
+            for (std::uint64_t i = 0; i < 64; i += 2) fill(target_disk, i * chunk, block, static_cast<unsigned>(i) + 3);
+            source_config config = source_of(64 * chunk);
+            config.digest_entries = 16;
+            target_config other = target_of(64 * chunk);
+            other.push_percent = 101;
+            peer_rig rig(source_disk, target_disk, config, other, seed);
+            broken = false;
+            const auto& breaks_one = breaks;
+            extent_set written;
+            rig.on_message = [&](message& what) {
+                if (!broken) broken = breaks_one(what);
+            };
+            REQUIRE(rig.run());
+            REQUIRE(broken);
+            CHECK((ended_badly(rig.source_end).kind() == error_kind::peer));
+            CHECK((ended_badly(rig.target_end).kind() == error_kind::peer));
+        }
+    }
+}
+
+TEST_CASE("roots that differ fail the sync", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    peer_rig rig(source_disk, target_disk, source_of(4 * chunk), target_of(4 * chunk), 3);
+    rig.on_message = [](message& what) {
+        if (auto* end = std::get_if<end_of_data>(&what)) end->root.bytes[3] ^= std::byte{1};
+    };
+    REQUIRE(rig.run());
+    CHECK(ended_badly(rig.target_end).kind() == error_kind::verification);
+}
+
+TEST_CASE("a message before the hello is refused", "[peer]") {
+    target_peer target(target_of(chunk));
+    target.handle(message(narrow{0}));
+    CHECK(target.is_finished());
+    source_peer source(source_of(chunk));
+    source.handle(message(resend{0}));
+    CHECK(source.is_finished());
+}
