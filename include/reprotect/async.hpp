@@ -43,7 +43,8 @@ auto async_start(worker_executor session, worker_executor workers, sync_request 
 
 /// Starts a sync. `session` runs the deciding code (short handlers, serialised by a strand made on it); `workers` runs the
 /// blocking device calls, of which at most 2 x depth are posted at once. Completes with `void(sync_report)`; throws at once
-/// what `sync` throws for options that make no sense. What the request points to must live until completion.
+/// what `sync` throws for options that make no sense. What the request points to must live until completion; the context of
+/// `session` until the threads of `workers` are joined (so declare it first).
 template <typename CompletionToken>
 auto async_sync(worker_executor session, worker_executor workers, sync_request request, CompletionToken&& token) {
     return detail::async_start(std::move(session), std::move(workers), std::move(request), false,

@@ -166,7 +166,9 @@ opened_disk open_existing(const request& what, opened_disk disk, const owned_des
 
 opened_disk create(const request& what, opened_disk disk) {
     const std::filesystem::path path(disk.path);
-    if (path.filename().empty()) refuse_for_errno(what, EISDIR);
+    if (path.filename().empty())
+        refuse(error_kind::not_found, what.name, "it ends in a slash, and there is no such directory",
+               "leave the slash out to make a file of that name", EISDIR);
     disk.directory = owned_descriptor(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!disk.directory) {
         const int code = errno;
@@ -181,6 +183,10 @@ opened_disk create(const request& what, opened_disk disk) {
         if (code == EEXIST)
             refuse(error_kind::not_found, what.name, "it is a symbolic link to something that does not exist",
                    "remove the link, or make what it points to", code);
+        if (code == EACCES || code == EPERM)
+            refuse(error_kind::permission, what.name,
+                   "it does not exist, and this user may make no file in " + path.parent_path().string(),
+                   "get the right to write to " + path.parent_path().string() + ", or name a target elsewhere", code);
         refuse_for_errno(what, code);
     }
     disk.created = true;

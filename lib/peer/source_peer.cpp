@@ -54,14 +54,14 @@ std::optional<action> source_peer::next_action() {
 
 void source_peer::handle(event&& what) {
     if (finished_) return;  // late answers to work that was under way
-    std::visit([this](auto&& inner) { on(std::move(inner)); }, std::move(what));
+    std::visit([this](auto&& inner) { on(std::forward<decltype(inner)>(inner)); }, std::move(what));
     if (!finished_) advance();
 }
 
 void source_peer::on(message&& what) {
     if (!greeted_ && !std::holds_alternative<hello>(what) && !std::holds_alternative<failed>(what))
         return violation("a message before its hello");
-    std::visit([this](auto&& inner) { take(std::move(inner)); }, std::move(what));
+    std::visit([this](auto&& inner) { take(std::forward<decltype(inner)>(inner)); }, std::move(what));
 }
 
 // ---- opening ----

@@ -31,7 +31,7 @@ std::optional<action> target_peer::next_action() {
 
 void target_peer::handle(event&& what) {
     if (finished_) return;  // late answers to work that was under way
-    std::visit([this](auto&& inner) { on(std::move(inner)); }, std::move(what));
+    std::visit([this](auto&& inner) { on(std::forward<decltype(inner)>(inner)); }, std::move(what));
     if (!finished_) advance();
 }
 
@@ -39,7 +39,7 @@ void target_peer::on(message&& what) {
     if (stopping_) return;
     if (!greeted_ && !std::holds_alternative<hello>(what) && !std::holds_alternative<failed>(what))
         return violation("a message before its hello");
-    std::visit([this](auto&& inner) { take(std::move(inner)); }, std::move(what));
+    std::visit([this](auto&& inner) { take(std::forward<decltype(inner)>(inner)); }, std::move(what));
 }
 
 // ---- opening ----

@@ -158,7 +158,7 @@ private:
                 read_bytes_ += result.read_bytes;
                 if (result.value == zero_.chunk(result.chunk)) continue;
                 if (!options_.with_blocks) result.blocks.clear();
-                map_.set(result.chunk, result.value, std::move(result.blocks));
+                map_.set(result.chunk, result.value, result.blocks);
             }
         } catch (...) {
             const std::lock_guard lock(mutex_);

@@ -39,8 +39,9 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 
 session::session(const worker_executor& strand_on, worker_executor workers, sync_request request, session_mode mode,
                  completion done)
-    : strand_(boost::asio::prefer(strand_on, boost::asio::execution::outstanding_work.tracked)),
-      workers_(boost::asio::prefer(std::move(workers), boost::asio::execution::outstanding_work.tracked)),
+    : strand_(strand_on),
+      workers_(std::move(workers)),
+      busy_(std::in_place, busy{boost::asio::make_work_guard(strand_on), boost::asio::make_work_guard(workers_)}),
       request_(std::move(request)),
       mode_(mode),
       done_(std::move(done)),
@@ -345,6 +346,7 @@ void session::finish() {
     sync_report report = make_report();
     failure_.reset();
     const completion done = std::move(done_);
+    busy_.reset();  // before: once it is told, the contexts may go
     done(std::move(report));
 }
 

@@ -4,6 +4,7 @@
 // and the strand drains it: so the peers see one event at a time and need no lock.
 #pragma once
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/strand.hpp>
 
 #include <array>
@@ -74,6 +75,10 @@ private:
 
     boost::asio::strand<worker_executor> strand_;
     worker_executor workers_;
+    struct busy {
+        boost::asio::executor_work_guard<worker_executor> session, workers;
+    };
+    std::optional<busy> busy_;  // neither context runs out of work before the report is out
     sync_request request_;
     session_mode mode_;
     completion done_;

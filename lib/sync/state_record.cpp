@@ -208,7 +208,8 @@ private:
 
     error explain(const error& failed) const {
         error_detail detail = failed.detail();
-        detail.hint = hint();
+        // A full file system is not helped by a right to write to it.
+        if (failed.kind() != error_kind::no_space || detail.hint.empty()) detail.hint = hint();
         return error(failed.kind(), "state record cannot be kept: " + std::string(failed.what()), std::move(detail));
     }
 
@@ -216,7 +217,7 @@ private:
         error_detail detail;
         detail.device = directory_.string();
         detail.operation = operation;
-        detail.hint = hint();
+        detail.hint = "make room on the file system that holds " + directory_.string();  // kept where it is full
         const bool denied = code == EACCES || code == EPERM || code == EROFS;
         const error plain = system_error(denied ? error_kind::permission : error_kind::device_io, code, detail);
         return explain(plain);

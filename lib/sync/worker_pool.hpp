@@ -59,8 +59,7 @@ private:
     };
     template <typename Function>
     struct task_of final : task {
-        template <typename Given>
-        explicit task_of(Given&& given) : function(std::forward<Given>(given)) {}
+        explicit task_of(Function given) : function(std::move(given)) {}
         void run() override { std::move(function)(); }
         Function function;
     };

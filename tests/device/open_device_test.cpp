@@ -51,6 +51,10 @@ TEST_CASE("a name that is no disk is refused by what it is", "[device]") {
     CHECK(refusal(directory.file("missing")).kind() == error_kind::not_found);
     CHECK(refusal(directory.file("missing"), to_write).kind() == error_kind::not_found);
     CHECK(refusal(directory.file("none/missing"), to_create).kind() == error_kind::not_found);
+    const error slash = refusal(directory.file("newdir/"), to_create);
+    CHECK(slash.kind() == error_kind::not_found);
+    CHECK_THAT(slash.what(), Catch::Contains("ends in a slash"));
+    CHECK(refusal(directory.file("newdir/")).kind() == error_kind::not_found);
     CHECK(refusal(directory.file(std::string(300, 'x'))).kind() == error_kind::usage);
     CHECK(refusal("/dev/null").kind() == error_kind::unsuitable);
     CHECK(refusal("/dev/zero", to_write).kind() == error_kind::unsuitable);
@@ -172,22 +176,29 @@ TEST_CASE("who may not open a disk is told so", "[device]") {
     make_sparse_file(directory.file("secret"), 4096);
     REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
     REQUIRE(::chmod(directory.file("secret").c_str(), 0600) == 0);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        int code = 1;
-        try {
-            if (::setegid(65534) == 0 && ::seteuid(65534) == 0) open_device(directory.file("secret"));
-        } catch (const error& failed) {
-            code = failed.kind() == error_kind::permission ? 0 : 2;
-        } catch (...) {
-            code = 3;
+    const auto refused_as_nobody = [&](const std::string& name, const open_options& options, const std::string& hint) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            int code = 1;
+            try {
+                if (::setegid(65534) == 0 && ::seteuid(65534) == 0) open_device(directory.file(name), options);
+            } catch (const error& failed) {
+                const bool told = failed.detail().hint.find(hint) != std::string::npos;
+                code = failed.kind() != error_kind::permission ? 2 : told ? 0 : 3;
+            } catch (...) {
+                code = 4;
+            }
+            ::_exit(code);
         }
-        ::_exit(code);
-    }
-    int status = -1;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 0);
+        int status = -1;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status));
+        CHECK(WEXITSTATUS(status) == 0);
+    };
+    refused_as_nobody("secret", {}, "may read the disk");
+    refused_as_nobody("secret", to_write, "may write");
+    // Where there is no file yet, the folder is what the right is missing for.
+    refused_as_nobody("new", to_create, "right to write to " + directory.path().string() + ",");
 }
 
 TEST_CASE("an immutable file and a read-only file system are read but not written", "[device]") {

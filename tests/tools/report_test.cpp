@@ -110,6 +110,52 @@ TEST_CASE("a sync of equal disks says plainly that nothing differed", "[tool]") 
     CHECK(quiet.errors.empty());
 }
 
+TEST_CASE("a target that was cut or grown was changed, and both sizes are told", "[tool]") {
+    const tool_rig rig;
+    std::vector<std::byte> content = random_bytes(1, 4 * mib);
+    content.resize(8 * mib);
+    write_whole_file(rig.file("source"), content);
+    content.resize(12 * mib);
+    write_whole_file(rig.file("larger"), content);
+    content.resize(4 * mib);
+    write_whole_file(rig.file("smaller"), content);
+    for (const auto& [name, option, sizes] :
+         {std::tuple{"larger", "--truncate", "12.0 MiB -> 8.00 MiB"}, {"smaller", "--yes", "4.00 MiB -> 8.00 MiB"}}) {
+        const command_result planned = rig.run({"sync", rig.file("source"), rig.file(name), option, "--dry-run"});
+        INFO(planned.output << planned.errors);
+        CHECK(has(planned.output, "the target would change"));
+        CHECK(has(planned.output, sizes));
+        const command_result result = rig.run({"sync", rig.file("source"), rig.file(name), option});
+        INFO(result.output << result.errors);
+        CHECK(has(result.output, "done, the target was changed"));
+        CHECK(has(result.output, sizes));
+        const command_result again = rig.run({"sync", rig.file("source"), rig.file(name), option});
+        CHECK(has(again.output, "nothing differed"));
+        CHECK_FALSE(has(again.output, "->  8.00 MiB"));
+        CHECK_FALSE(has(again.output, "\nsize"));
+    }
+}
+
+TEST_CASE("another size is a difference, also where all that is missing is zeroes", "[tool]") {
+    const tool_rig rig;
+    std::vector<std::byte> content = random_bytes(1, mib);
+    write_whole_file(rig.file("short"), content);
+    content.resize(2 * mib);
+    write_whole_file(rig.file("long"), content);
+    for (const std::string option : {"--json", "--allow-larger", "--extents"})
+        CHECK(rig.run({"diff", rig.file("long"), rig.file("short"), option}).exit_code == 1);
+    const command_result smaller = rig.run({"diff", rig.file("long"), rig.file("short")});
+    CHECK(smaller.exit_code == 1);
+    CHECK(has(smaller.output, "the sizes differ"));
+    CHECK(has(smaller.output, "1.00 MiB (1048576 bytes) smaller than the source"));
+    const command_result larger = rig.run({"diff", rig.file("short"), rig.file("long")});
+    CHECK(larger.exit_code == 1);
+    CHECK(has(larger.output, "larger than the source; --allow-larger overlooks it"));
+    CHECK(rig.run({"diff", rig.file("short"), rig.file("long"), "--allow-larger"}).exit_code == 0);
+    const std::string part = rig.text_file("part", "0 64KiB\n");
+    CHECK(rig.run({"diff", rig.file("long"), rig.file("short"), "--within", part}).exit_code == 0);
+}
+
 TEST_CASE("the summary's values stand one below the other", "[tool]") {
     const tool_rig rig;
     const aged_pair pair(rig);
@@ -305,6 +351,24 @@ TEST_CASE("map and the question name what is on a disk", "[tool]") {
     table[64] = '\x55';
     table[65] = '\xaa';
     CHECK(sign("mbr", 446, table) == "MBR partition table");
+}
+
+TEST_CASE("what map could not read is told without steering the terminal", "[tool]") {
+    if (!loop_devices_available()) {
+        WARN("no loop devices here");
+        return;
+    }
+    const tool_rig rig;
+    const std::string image = rig.random_disk("image", 1, mib);
+    const loop_device loop(image, {.direct = true});
+    std::filesystem::resize_file(image, 64 * 1024);  // what is beyond cannot be read any more
+    const std::string name = rig.file("x\x1b[2J");
+    std::filesystem::create_symlink(loop.path(), name);
+    const command_result mapped = rig.run({"map", name});
+    INFO(mapped.output << mapped.errors);
+    CHECK(has(mapped.output, "unknown ("));
+    CHECK(has(mapped.output, "\\x1b[2J"));
+    CHECK_FALSE(has(mapped.output, "\x1b"));
 }
 
 TEST_CASE("block devices are synced like files", "[tool]") {

@@ -1,7 +1,10 @@
 // What a person at a terminal sees: the question before a first sync, the progress, and what signals do.
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <sstream>
@@ -81,6 +84,48 @@ TEST_CASE("nothing is asked with --yes, in a dry run, of a blank or missing targ
     const command_result result = run_command(scripted.line());
     CHECK(result.exit_code == 0);
     CHECK(same_bytes(scripted.source, scripted.target));
+}
+
+TEST_CASE("nothing is asked about a sync that will be refused", "[tool]") {
+    const pair_to_ask pair;
+    std::filesystem::create_symlink(pair.source, pair.rig.file("same"));
+    terminal_process same(pair.rig.command({"sync", pair.source, pair.rig.file("same")}));
+    CHECK(same.wait() == 3);
+    CHECK_FALSE(has(same.screen(), question));
+
+    REQUIRE(pair.rig.run({"sync", pair.source, pair.target}).exit_code == 0);
+    terminal_process back(pair.rig.command({"sync", pair.target, pair.source}));
+    CHECK(back.wait() == 3);
+    CHECK_FALSE(has(back.screen(), question));
+    CHECK(has(back.screen(), "--reverse"));
+
+    const pair_to_ask other;
+    other.rig.text_file("records", "a file where a directory should be");
+    terminal_process unreadable(other.line());
+    CHECK(unreadable.wait() != 0);
+    CHECK_FALSE(has(unreadable.screen(), question));
+    CHECK((read_whole_file(other.target) == other.before));
+}
+
+TEST_CASE("the question says why it is asked: the direction turns round, or a record is damaged", "[tool]") {
+    const pair_to_ask pair;
+    REQUIRE(pair.rig.run({"sync", pair.source, pair.target}).exit_code == 0);
+    terminal_process reversed(pair.rig.command({"sync", pair.target, pair.source, "--reverse"}));
+    REQUIRE(reversed.shows(question));
+    CHECK(has(reversed.screen(), "This turns the direction round: the target was the source of this pair"));
+    CHECK_FALSE(has(reversed.screen(), "first sync"));
+    reversed.type("no\n");
+    CHECK(reversed.wait() == 3);
+
+    for (const auto& entry : std::filesystem::directory_iterator(pair.rig.records())) {
+        if (entry.is_regular_file()) tool_rig::damage(entry.path().string(), entry.file_size() / 2);
+    }
+    terminal_process damaged(pair.line());
+    REQUIRE(damaged.shows(question));
+    CHECK(has(damaged.screen(), "The record of the target does not check out, and the target is not blank"));
+    CHECK_FALSE(has(damaged.screen(), "first sync"));
+    damaged.type("no\n");
+    CHECK(damaged.wait() == 3);
 }
 
 TEST_CASE("a target with one byte in its middle is not taken for blank where samples reach it", "[tool]") {
@@ -165,12 +210,103 @@ TEST_CASE("a second signal quits at once and leaves the record dirty", "[tool]")
     CHECK(slow.status() == "dirty");
 }
 
-bool blocks_signal(pid_t process, int signal) {
+// Whether a signal stands in one of the kernel's sets of a process: "SigBlk:" is blocked, "ShdPnd:" waits.
+bool in_signal_set(pid_t process, std::string_view set, int signal) {
     std::ifstream status("/proc/" + std::to_string(process) + "/status");
     for (std::string line; std::getline(status, line);) {
-        if (line.starts_with("SigBlk:")) return ((std::stoull(line.substr(7), nullptr, 16) >> (signal - 1)) & 1) != 0;
+        if (line.starts_with(set))
+            return ((std::stoull(line.substr(set.size()), nullptr, 16) >> (signal - 1)) & 1) != 0;
     }
     return false;
+}
+
+bool blocks_signal(pid_t process, int signal) {
+    return in_signal_set(process, "SigBlk:", signal);
+}
+
+// A run whose standard error takes not a byte until it is drained.
+class held_up_run {
+public:
+    explicit held_up_run(const tool_rig& rig, const std::vector<std::string>& words) : fifo_(rig.file("errors")) {
+        if (::mkfifo(fifo_.c_str(), 0600) != 0) throw std::runtime_error("mkfifo failed");
+        end_ = ::open(fifo_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        const std::string part(4096, '.');
+        while (::write(end_, part.data(), part.size()) > 0) {
+        }
+        std::vector<std::string> line{"sh", "-c", "exec \"$@\" 2>\"$0\"", fifo_};
+        line.insert(line.end(), words.begin(), words.end());
+        run_.emplace(line);
+        if (!wait_until([&] { return blocks_signal(run_->id(), SIGUSR1); }))
+            throw std::runtime_error("it does not start");
+    }
+    held_up_run(const held_up_run&) = delete;
+    held_up_run& operator=(const held_up_run&) = delete;
+    ~held_up_run() { ::close(end_); }
+
+    /// Sends a signal; false where nobody takes it.
+    bool is_taken(int signal) {
+        run_->send(signal);
+        return wait_until([&] { return !in_signal_set(run_->id(), "ShdPnd:", signal); }, std::chrono::seconds(5));
+    }
+    std::ptrdiff_t threads() const {
+        return std::distance(std::filesystem::directory_iterator("/proc/" + std::to_string(run_->id()) + "/task"), {});
+    }
+    std::string drain() {
+        std::string all;
+        char part[4096];
+        ssize_t got = 0;
+        while ((got = ::read(end_, part, sizeof part)) > 0) all.append(part, static_cast<std::size_t>(got));
+        return all;
+    }
+    process& run() { return *run_; }
+
+private:
+    std::string fifo_;
+    int end_ = -1;
+    std::optional<process> run_;
+};
+
+TEST_CASE("a standard error that takes nothing makes no signal go unheard", "[tool]") {
+    using signals = std::vector<int>;
+    for (const signals& taken : {signals{SIGTERM}, signals{SIGUSR1, SIGINT}, signals{SIGUSR1, SIGUSR1, SIGTERM}}) {
+        for (const std::string progress : {"none", "bar", "json"}) {
+            CAPTURE(taken, progress);
+            const tool_rig rig;
+            const auto pair = rig.make_slow_pair();
+            held_up_run held(rig, rig.command({"sync", pair.source, pair.target, "--source-allocation", pair.allocation,
+                                               "--depth", "2", "--progress", progress}));
+            REQUIRE(wait_until([&] { return std::filesystem::exists(rig.records()); }));
+            for (const int signal : taken) REQUIRE(held.is_taken(signal));
+            // The sync ends although nobody can be told; what is left is the thread with the report and the one that listens.
+            CHECK(wait_until([&] { return held.threads() == 2; }));
+            held.run().send(taken.back());
+            CHECK(held.run().wait(std::chrono::seconds(10)).exit_code == 130);
+        }
+    }
+}
+
+TEST_CASE("a stop that could not be said at once is said and reported when standard error takes more", "[tool]") {
+    const tool_rig rig;
+    const auto pair = rig.make_slow_pair();
+    held_up_run held(rig, rig.command({"sync", pair.source, pair.target, "--source-allocation", pair.allocation,
+                                       "--depth", "2", "--json"}));
+    REQUIRE(wait_until([&] { return std::filesystem::exists(rig.records()); }));
+    REQUIRE(held.is_taken(SIGTERM));
+    std::string said;
+    CHECK(wait_until([&] {
+        said += held.drain();
+        return has(said, "stopping: ") && has(said, "interrupted");
+    }));
+    const command_result result = held.run().wait();
+    CHECK(result.exit_code == 130);
+    CHECK(text_at(parse_json(result.output), "error.kind") == "interrupted");
+}
+
+TEST_CASE("Ctrl-C ends what only waits to say that the command line makes no sense", "[tool]") {
+    const tool_rig rig;
+    held_up_run held(rig, {REPROTECT_TOOL, "nonsense"});
+    held.run().send(SIGINT);
+    CHECK(held.run().wait(std::chrono::seconds(10)).exit_code == 130);
 }
 
 TEST_CASE("SIGUSR1 prints the progress and the sync goes on", "[tool]") {

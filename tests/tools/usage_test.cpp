@@ -21,13 +21,21 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{"sync"}, "SOURCE and TARGET is missing"},
         {{"sync", "a"}, "TARGET is missing"},
         {{"checksum"}, "DISK is missing"},
-        {{"sync", "a", "b", "c"}, "'c' is one argument too many"},
+        {{"sync", "a", "b", "c"}, "'c' is one disk too many"},
+        {{"diff", "a", "b", "--", "-q"}, "'-q' is one disk too many"},
+        {{"diff", "a", "b", "--quite"}, "did you mean --quiet?"},
         {{"sync", "", "b"}, "a disk's name is empty"},
         {{"sync", "a", "b", "--alow-larger"}, "did you mean --allow-larger?"},
         {{"sync", "a", "b", "--dry"}, "did you mean --dry-run?"},
         {{"diff", "a", "b", "--verify=root"}, "diff has no option --verify"},
         {{"map", "a", "--depth", "3"}, "map has no option --depth"},
         {{"sync", "a", "b", "--verify"}, "--verify needs a value"},
+        {{"sync", "a", "b", "--reverse=false"}, "--reverse takes no value"},
+        {{"sync", "a", "b", "--yes=false"}, "--yes takes no value"},
+        {{"sync", "a", "b", "--dry-run=no"}, "--dry-run takes no value"},
+        {{"--dry-run=true", "sync", "a", "b"}, "--dry-run takes no value"},
+        {{"sync", "a", "b", "--quiet="}, "--quiet takes no value"},
+        {{"sync", "a", "b", "-y=false"}, "-y takes no value"},
         {{"sync", "a", "b", "--verify=twice"}, "--verify takes root or reread, not 'twice'"},
         {{"sync", "a", "b", "--progress", "loud"}, "--progress takes auto or bar or json or none, not 'loud'"},
         {{"sync", "a", "b", "--digest", "md5"}, "--digest takes xxh3 or sha256, not 'md5'"},
@@ -96,6 +104,40 @@ TEST_CASE("help is given for the tool and for each verb, with examples, and list
         }
     }
     CHECK(has(run_command({REPROTECT_TOOL, "--version"}).output, "reprotect "));
+    CHECK(has(run_command({REPROTECT_TOOL, "diff", "--help"}).output,
+              "-o, --output FILE           save the differential"));
+    CHECK(has(run_command({REPROTECT_TOOL, "checksum", "--help"}).output, "FILE           save the digest map"));
+}
+
+// A run in a folder, so that the disks' names are the bare words.
+command_result run_in(const tool_rig& rig, const std::vector<std::string>& words) {
+    std::vector<std::string> line{
+        "sh", "-c", "cd \"$0\" && exec \"$@\"", rig.folder().string(), REPROTECT_TOOL, "--state", rig.records()};
+    line.insert(line.end(), words.begin(), words.end());
+    return run_command(line);
+}
+
+TEST_CASE("a disk is what its name says, whatever signs stand in it", "[tool]") {
+    const tool_rig rig;
+    const std::string source = rig.random_disk("source", 1, 10000);
+    const std::string bystander = rig.random_disk("a", 2, 10000);
+    const auto before = read_whole_file(bystander);
+    for (const std::string name : {"[a]", "[a,b]", "[a, a]", "++", "-", "{}", "%%", "a=b", "'a'", "\"a\""}) {
+        CAPTURE(name);
+        const std::string target = rig.random_disk("./" + name, 3, 10000);
+        const command_result differs = run_in(rig, {"diff", "source", name});
+        INFO(differs.errors);
+        CHECK(differs.exit_code == 1);
+        const command_result result = run_in(rig, {"sync", "source", name});
+        INFO(result.errors);
+        CHECK(result.exit_code == 0);
+        CHECK(same_bytes(source, target));
+        CHECK((read_whole_file(bystander) == before));
+        CHECK_FALSE(std::filesystem::exists(rig.file("b")));
+        CHECK(run_in(rig, {"diff", "--quiet", "--", name, "source"}).exit_code == 0);
+    }
+    CHECK(run_in(rig, {"checksum", "source", "-o", "[a]x"}).exit_code == 0);
+    CHECK(std::filesystem::exists(rig.file("[a]x")));
 }
 
 TEST_CASE("arguments come in any order, and the last of an option wins", "[tool]") {

@@ -1,5 +1,6 @@
 // One table lists every option with its verbs and its help; the parser, the help and the suggestions are made from it. CLI11
-// splits the line into options and disks; sizes, words and counts are then read here, so that each message names its option.
+// finds the options in the line, and what it leaves are the disks (registered as a list they would be read as one: CLI11 takes
+// "[a,b]" for two). Sizes, words and counts are then read here, so that each message names its option.
 #include "arguments.hpp"
 
 #include "reprotect/units.hpp"
@@ -51,8 +52,8 @@ constexpr std::array option_table{
     option_row{"--target-allocation", "FILE", in_sync | in_diff, "the same of the target"},
     option_row{"-n,--dry-run", nullptr, in_all, "compare and count, write nothing to a disk"},
     option_row{"-y,--yes", nullptr, in_all, "ask nothing"},
-    option_row{"-o,--output", "FILE", in_diff | in_checksum,
-               "save the differential (diff) or the digest map (checksum)"},
+    option_row{"-o,--output", "FILE", in_diff, "save the differential, for 'sync --within'"},
+    option_row{"-o,--output", "FILE", in_checksum, "save the digest map, for 'checksum --against'"},
     option_row{"--against", "MAP", in_checksum, "compare the disk with a saved digest map; exit 1 if they differ"},
     option_row{"--blocks", nullptr, in_checksum, "keep the digests of blocks too, not of chunks alone"},
     option_row{"--ignore-allocation", nullptr, in_checksum, "read holes too"},
@@ -189,10 +190,9 @@ std::string verb_help(const verb_row& row) {
     return text + "\nExamples:\n" + row.examples;
 }
 
-// What CLI11 found: the value of each option that takes one, and whether each switch was given.
+// What CLI11 found: the value of each option that takes one, and whether each was given.
 struct raw_line {
     std::map<std::string, std::string> values;
-    std::map<std::string, bool> switches;
     std::map<std::string, bool> given;
     std::vector<std::string> disks;
     bool has(const std::string& name) const { return given.at(name); }
@@ -206,14 +206,39 @@ std::vector<std::string> names_for(const verb_row& row) {
     return names;
 }
 
-[[noreturn]] void refuse_leftover(const verb_row& row, const std::string& leftover) {
-    if (leftover.size() < 2 || leftover[0] != '-') {
-        usage(fmt::format("'{}' is one argument too many: {} takes {}", leftover, row.name, row.usage), help_hint(row));
-    }
-    const std::string name = leftover.substr(0, leftover.find('='));
+bool looks_like_option(const std::string& word) {
+    return word.size() > 1 && word[0] == '-';
+}
+
+[[noreturn]] void refuse_unknown(const verb_row& row, const std::string& word) {
+    const std::string name = word.substr(0, word.find('='));
     const std::string near = nearest(name, names_for(row));
     const std::string suggestion = near.empty() ? "" : fmt::format("did you mean {}? ", near);
     usage(fmt::format("{} has no option {}", row.name, name), suggestion + help_hint(row));
+}
+
+// "-o,--output" is named by "-o" and "--output".
+bool is_named(const option_row& row, const std::string& word) {
+    const std::string names = row.names;
+    return word == long_name(row) || (names[1] != '-' && word == names.substr(0, 2));
+}
+
+bool takes_value(const std::string& word) {
+    return std::any_of(option_table.begin(), option_table.end(),
+                       [&](const option_row& row) { return row.value != nullptr && is_named(row, word); });
+}
+
+// CLI11 reads "--reverse=no" in ways of its own, and most of them switch it on.
+void refuse_switch_with_value(const verb_row& row, const std::vector<std::string>& words) {
+    for (std::size_t at = 0; at < words.size(); at += takes_value(words[at]) ? 2 : 1) {
+        const std::size_t equals = words[at].find('=');
+        if (!looks_like_option(words[at]) || equals == std::string::npos) continue;
+        const std::string name = words[at].substr(0, equals);
+        for (const option_row& option : option_table) {
+            if (option.value == nullptr && (option.verbs & row.bit) != 0 && is_named(option, name))
+                usage(fmt::format("{} takes no value", name), "leave it out where it is not meant");
+        }
+    }
 }
 
 raw_line split(const verb_row& row, std::vector<std::string> words) {
@@ -227,15 +252,15 @@ raw_line split(const verb_row& row, std::vector<std::string> words) {
         line.given[name] = false;
         if ((option.verbs & row.bit) == 0) continue;
         options[name] = option.value != nullptr ? parser.add_option(option.names, line.values[name])
-                                                : parser.add_flag(option.names, line.switches[name]);
+                                                : parser.add_flag(option.names);
         options[name]->take_last();
         if (option.value != nullptr) options[name]->type_name(option.value);
     }
-    parser.add_option("DISK", line.disks)->expected(0, std::numeric_limits<int>::max());
     // After "--" every word is a disk, also one that starts with a dash.
     const auto dashes = std::find(words.begin(), words.end(), "--");
     const std::vector<std::string> plain(dashes == words.end() ? dashes : dashes + 1, words.end());
     words.erase(dashes, words.end());
+    refuse_switch_with_value(row, words);
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     try {
         parser.parse(std::move(words));
@@ -246,10 +271,16 @@ raw_line split(const verb_row& row, std::vector<std::string> words) {
         usage(problem.what(), help_hint(row));
     }
     for (const auto& [name, option] : options) line.given[name] = option->count() > 0;
-    line.disks.insert(line.disks.end(), plain.begin(), plain.end());
     if (line.has("--help")) return line;
-    if (const auto leftovers = parser.remaining(); !leftovers.empty()) refuse_leftover(row, leftovers.front());
-    if (line.disks.size() > row.disks) refuse_leftover(row, line.disks[row.disks]);
+    for (const std::string& word : parser.remaining()) {
+        if (looks_like_option(word)) refuse_unknown(row, word);
+        line.disks.push_back(word);
+    }
+    line.disks.insert(line.disks.end(), plain.begin(), plain.end());
+    if (line.disks.size() > row.disks) {
+        usage(fmt::format("'{}' is one disk too many: {} takes {}", line.disks[row.disks], row.name, row.usage),
+              help_hint(row));
+    }
     return line;
 }
 
@@ -377,18 +408,10 @@ arguments interpret(const verb_row& row, const raw_line& line) {
     return result;
 }
 
-bool takes_value(const std::string& word) {
-    return std::any_of(option_table.begin(), option_table.end(), [&](const option_row& row) {
-        const std::string names = row.names;
-        const bool short_form = names[1] != '-' && word == names.substr(0, 2);
-        return row.value != nullptr && (short_form || word == long_name(row));
-    });
-}
-
 // The verb is the first word that is neither an option nor an option's value.
 std::size_t verb_position(std::span<const std::string> line) {
     std::size_t at = 0;
-    while (at < line.size() && line[at].size() > 1 && line[at][0] == '-') at += takes_value(line[at]) ? 2 : 1;
+    while (at < line.size() && looks_like_option(line[at])) at += takes_value(line[at]) ? 2 : 1;
     return std::min(at, line.size());
 }
 

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "text.hpp"
@@ -57,6 +59,10 @@ std::string to_json(const failure& value) {
 
 void console::print(std::string_view text) {
     const std::lock_guard lock(mutex_);
+    print_locked(text);
+}
+
+void console::print_locked(std::string_view text) {
     std::string all;
     if (!status_.empty()) all = "\r" + std::string(status_.size(), ' ') + "\r";
     all += text;
@@ -69,20 +75,32 @@ void console::line(std::string_view text) {
     print(text);
 }
 
+std::string console::as_note(std::string_view text) const {
+    return json_lines_ ? event("note", text) : "reprotect: " + escape(text);
+}
+
 void console::note(std::string_view text) {
-    print(json_lines_ ? event("note", text) : "reprotect: " + escape(text));
+    print(as_note(text));
 }
 
 void console::warning(std::string_view text) {
     print(json_lines_ ? event("warning", text) : "reprotect: warning: " + escape(text));
 }
 
-void console::last_words(std::string_view text) {
-    const std::unique_lock lock(mutex_, std::try_to_lock);
-    pollfd ready{STDERR_FILENO, POLLOUT, 0};
-    if (!lock || ::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
-    const std::string line = json_lines_ ? event("note", text) : "reprotect: " + escape(text);
-    write_error((status_.empty() ? "" : "\n") + line + "\n");
+void console::line_unless_held_up(std::string_view text) {
+    // Somebody who is writing is done in a moment, or is held up himself.
+    constexpr int tries = 50;
+    constexpr std::chrono::milliseconds pause{2};
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    for (int i = 0; i < tries && !lock; ++i) {
+        std::this_thread::sleep_for(pause);
+        (void)lock.try_lock();
+    }
+    if (lock && takes_more()) print_locked(text);
+}
+
+void console::note_unless_held_up(std::string_view text) {
+    line_unless_held_up(as_note(text));
 }
 
 void console::report(const failure& value) {
@@ -91,7 +109,8 @@ void console::report(const failure& value) {
         return;
     }
     std::string text = "reprotect: " + escape(value.message);
-    if (!value.holder.empty()) text += "\n  held by: " + escape(value.holder);
+    const bool named = value.message.find(value.holder) != std::string::npos;
+    if (!named) text += "\n  held by: " + escape(value.holder);
     if (!value.hint.empty()) text += "\n  hint: " + escape(value.hint);
     print(text);
 }
@@ -112,6 +131,12 @@ void console::clear_status() {
     if (status_.empty()) return;
     write_error("\r" + std::string(status_.size(), ' ') + "\r");
     status_.clear();
+}
+
+bool console::takes_more() {
+    pollfd ready{STDERR_FILENO, POLLOUT, 0};
+    // Where nobody reads any more a write fails at once, and holds nothing up.
+    return ::poll(&ready, 1, 0) == 1 && (ready.revents & (POLLOUT | POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
 
 std::size_t console::columns() {

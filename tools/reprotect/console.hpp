@@ -42,7 +42,6 @@ class console {
 public:
     /// From now on each line is a JSON object with an `event`.
     void use_json_lines() noexcept { json_lines_ = true; }
-    bool json_lines() const noexcept { return json_lines_; }
 
     /// A line as it stands, above the bar.
     void line(std::string_view text);
@@ -50,8 +49,12 @@ public:
     void warning(std::string_view text);
     void report(const failure& value);
 
-    /// A note before the process ends at once: left out where that would have to wait for anything.
-    void last_words(std::string_view text);
+    /// The same, for those who must not wait: left out where standard error takes nothing now.
+    void line_unless_held_up(std::string_view text);
+    void note_unless_held_up(std::string_view text);
+
+    /// False where standard error takes nothing now: a full pipe, a terminal that was stopped.
+    static bool takes_more();
 
     /// Draws a line that the next call overwrites; `clear_status` takes it away.
     void status(std::string text);
@@ -62,7 +65,9 @@ public:
     static bool is_terminal();
 
 private:
+    std::string as_note(std::string_view text) const;
     void print(std::string_view text);
+    void print_locked(std::string_view text);
 
     std::mutex mutex_;
     bool json_lines_ = false;

@@ -56,7 +56,9 @@ int finish(const outcome& result, console& out) {
     return shown.code;
 }
 
+// Nothing runs any more that a signal would have to stop.
 int fail(const failure& cause, bool json, console& out) {
+    quit_at_signals();
     out.report(cause);
     return finish({cause.code, json ? json_object().raw("error", to_json(cause)).str() + "\n" : ""}, out);
 }
@@ -91,7 +93,10 @@ int run_line(const std::vector<std::string>& words, console& out) {
     bool json = std::find(words.begin(), words.end(), "--json") != words.end();
     try {
         const parsed_line parsed = parse_arguments(words);
-        if (!parsed.run) return finish({0, parsed.text}, out);
+        if (!parsed.run) {
+            quit_at_signals();
+            return finish({0, parsed.text}, out);
+        }
         json = parsed.run->json;
         if (parsed.run->progress == progress_mode::json) out.use_json_lines();
         signal_watcher signals(out);

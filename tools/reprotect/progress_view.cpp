@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "text.hpp"
@@ -28,6 +29,7 @@ progress_view::progress_view(console& out, progress_mode mode, bool rereads)
 
 progress_view::~progress_view() {
     if (mode_ == progress_mode::bar) out_.clear_status();
+    if (mode_ == progress_mode::json && !last_.empty()) out_.line(last_);
 }
 
 double progress_view::percent_of(const sync_progress& now) const {
@@ -125,7 +127,7 @@ std::string progress_view::json_line() const {
 }
 
 void progress_view::on_progress(const sync_progress& now) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     const bool new_phase = now.phase != now_.phase;
     if (new_phase) samples_.clear();
     now_ = now;
@@ -137,12 +139,20 @@ void progress_view::on_progress(const sync_progress& now) {
     const auto time = std::chrono::steady_clock::now();
     if (!new_phase && time - drawn_ < draw_interval) return;
     drawn_ = time;
-    if (mode_ == progress_mode::json) out_.line(json_line());
-    if (mode_ != progress_mode::bar) return;
+    if (mode_ == progress_mode::none) return;
+    std::string shown = mode_ == progress_mode::json ? json_line() : bar_line();
     if (now.phase == sync_phase::done) {
-        out_.clear_status();
+        last_ = std::move(shown);
+        return;
+    }
+    // Standard error may take its time: meanwhile SIGUSR1 wants the mutex, and the sync wants to go on and hear a stop. So what
+    // the next call says anew is left out there, and the last is said when the sync is over.
+    lock.unlock();
+    if (!console::takes_more()) return;
+    if (mode_ == progress_mode::json) {
+        out_.line(shown);
     } else {
-        out_.status(bar_line());
+        out_.status(std::move(shown));
     }
 }
 
@@ -150,9 +160,9 @@ void progress_view::on_warning(const std::string& text) {
     out_.warning(text);
 }
 
-void progress_view::print_now() {
+std::string progress_view::line_now() {
     const std::lock_guard lock(mutex_);
-    out_.line(mode_ == progress_mode::json ? json_line() : "reprotect: " + plain_line());
+    return mode_ == progress_mode::json ? json_line() : "reprotect: " + plain_line();
 }
 
 }  // namespace reprotect::tool

@@ -24,8 +24,8 @@ public:
     void on_progress(const sync_progress& now) override;
     void on_warning(const std::string& text) override;
 
-    /// Prints a line at once, whatever the mode.
-    void print_now();
+    /// A line for at once, whatever the mode. Never waits for standard error.
+    std::string line_now();
 
 private:
     struct sample {
@@ -51,6 +51,7 @@ private:
     std::mutex mutex_;
     sync_progress now_;
     double percent_ = 0;
+    std::string last_;  ///< of the phase done
     std::deque<sample> samples_;
     std::chrono::steady_clock::time_point drawn_{};
 };

@@ -58,8 +58,8 @@ std::string read_answer(int stop_descriptor) {
 
 }  // namespace
 
-bool confirm(device& source, device& target, const surroundings& around) {
-    std::string text = "This is the first sync of this pair, and the target is not blank:\n";
+bool confirm(const std::string& why, device& source, device& target, const surroundings& around) {
+    std::string text = why + ":\n";
     text += describe("source", source);
     text += describe("target", target);
     text += fmt::format("\n  {}  ->  {}\n\nWhat differs on the target will be overwritten. Type yes to go on: ",

@@ -53,7 +53,7 @@ std::string proof_text(const sync_report& report) {
 std::string headline(const sync_report& report) {
     if (report.failure) return "not finished";
     // What was given back unread may have held anything.
-    const bool change = report.different() || report.bytes.deallocated != 0;
+    const bool change = report.different() || report.bytes.deallocated != 0 || report.resized_from;
     if (report.dry_run) return change ? "the target would change" : "nothing differs";
     return change ? "done, the target was changed" : "done, nothing differed";
 }
@@ -81,6 +81,10 @@ std::string sync_summary(const sync_report& report, const named_pair& names, boo
     lines.add("mode", fmt::format("{} ({})", to_string(report.mode), escape(report.reason)));
     if (!report.source_in_use.empty()) lines.add("source", "in use meanwhile: " + escape(report.source_in_use));
     lines.add("disk", fmt::format("{}, {} allocated", format_size(bytes.disk), format_size(bytes.allocated_source)));
+    if (report.resized_from) {
+        lines.add("size", fmt::format("{} -> {} ({} -> {} bytes)", format_size(*report.resized_from),
+                                      format_size(bytes.disk), *report.resized_from, bytes.disk));
+    }
     add_scan(lines, report);
     lines.add("changed", fmt::format("{}, zeroed {}, given back {}", format_size(bytes.changed),
                                      format_size(bytes.zeroed), format_size(bytes.deallocated)));
@@ -90,15 +94,15 @@ std::string sync_summary(const sync_report& report, const named_pair& names, boo
     return lines.str();
 }
 
-std::string diff_summary(const sync_report& report, const named_pair& names, std::uint64_t larger_bytes) {
+std::string diff_summary(const sync_report& report, const named_pair& names, const std::string& sizes_differ) {
     const byte_counts& bytes = report.bytes;
     summary lines;
     lines.add("diff", fmt::format("{} -> {}", escape(names.source), escape(names.target)));
-    lines.add("result", report.different()  ? "the disks differ"
-                        : larger_bytes != 0 ? "the sizes differ"
-                                            : "nothing differs");
+    lines.add("result", report.different()      ? "the disks differ"
+                        : !sizes_differ.empty() ? "the sizes differ"
+                                                : "nothing differs");
     lines.add("disk", format_size(bytes.disk));
-    if (larger_bytes != 0) lines.add("target", fmt::format("{} larger than the source", format_size(larger_bytes)));
+    if (!sizes_differ.empty()) lines.add("target", sizes_differ);
     add_scan(lines, report);
     lines.add("changed", fmt::format("{}, to zero {}", format_size(bytes.changed), format_size(bytes.zeroed)));
     if (report.differential) lines.add("extents", std::to_string(report.differential->changes().size()));

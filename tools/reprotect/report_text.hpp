@@ -28,7 +28,7 @@ struct named_pair {
 /// Of a sync, finished or not. Names are escaped.
 std::string sync_summary(const sync_report& report, const named_pair& names, bool dry_run);
 
-/// Of a comparison that finished. `larger_bytes`: what the target has beyond the source.
-std::string diff_summary(const sync_report& report, const named_pair& names, std::uint64_t larger_bytes);
+/// Of a comparison that finished. `sizes_differ`: how, or empty.
+std::string diff_summary(const sync_report& report, const named_pair& names, const std::string& sizes_differ);
 
 }  // namespace reprotect::tool

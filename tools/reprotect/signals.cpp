@@ -1,4 +1,8 @@
 // A signalfd and two eventfds: one wakes the thread at the end, the other tells a waiting question that it is over.
+//
+// Nothing that waits for standard error may make the tool deaf: a full pipe or a stopped terminal takes no words, and then a
+// person presses Ctrl-C again. So SIGUSR1 prints only where that does not wait, and while the first stop is being said, the
+// thread takes further signals through a handler that does nothing but end the process.
 #include "signals.hpp"
 
 #include <poll.h>
@@ -13,13 +17,19 @@
 namespace reprotect::tool {
 namespace {
 
-sigset_t watched_signals() {
+sigset_t stop_signals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, number);
+    for (const int number : {SIGINT, SIGTERM}) sigaddset(&set, number);
     // A lost terminal is a request to stop too, unless nohup or the like ignores it.
     struct sigaction hangup {};
     if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
+    return set;
+}
+
+sigset_t watched_signals() {
+    sigset_t set = stop_signals();
+    sigaddset(&set, SIGUSR1);
     return set;
 }
 
@@ -39,12 +49,35 @@ void wake(int descriptor) {
 
 constexpr int interrupted_code = 130;
 
+void quit(int) {
+    ::_exit(interrupted_code);
+}
+
+bool is_stop_waiting() {
+    sigset_t waiting;
+    sigset_t both;
+    const sigset_t stops = stop_signals();
+    ::sigpending(&waiting);
+    ::sigandset(&both, &waiting, &stops);
+    return ::sigisemptyset(&both) == 0;
+}
+
 }  // namespace
 
 void block_watched_signals() {
     const sigset_t set = watched_signals();
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
+}
+
+void quit_at_signals() {
+    const sigset_t set = stop_signals();
+    struct sigaction handler {};
+    handler.sa_handler = quit;
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+        if (sigismember(&set, number) == 1) ::sigaction(number, &handler, nullptr);
+    }
+    ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
 signal_watcher::signal_watcher(console& out) : out_(out) {
@@ -74,9 +107,9 @@ void signal_watcher::set_messages(std::string first, std::string second) {
     second_ = std::move(second);
 }
 
-void signal_watcher::set_status(std::function<void()> print) {
+void signal_watcher::set_status(std::function<std::string()> line) {
     const std::lock_guard lock(mutex_);
-    status_ = std::move(print);
+    status_ = std::move(line);
 }
 
 void signal_watcher::run() {
@@ -86,20 +119,31 @@ void signal_watcher::run() {
         if (waits[1].revents != 0) return;
         signalfd_siginfo info{};
         if (::read(signals_, &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
-        std::unique_lock lock(mutex_);
-        if (info.ssi_signo == SIGUSR1) {
-            if (status_) status_();
-        } else if (stop_.stop_requested()) {
-            out_.last_words(second_);
-            ::_exit(interrupted_code);
-        } else {
-            const std::string said = first_;
-            lock.unlock();
-            stop_.request_stop();
-            wake(stopped_);
-            out_.note(said);  // last: a terminal that is held up must not hold up the stop
-        }
+        obey(static_cast<int>(info.ssi_signo));
     }
+}
+
+void signal_watcher::obey(int signal) {
+    std::unique_lock lock(mutex_);
+    if (signal == SIGUSR1) {
+        const std::string line = status_ ? status_() : std::string();
+        lock.unlock();
+        if (!line.empty()) out_.line_unless_held_up(line);
+        return;
+    }
+    if (stop_.stop_requested()) {
+        out_.note_unless_held_up(second_);
+        ::_exit(interrupted_code);
+    }
+    const std::string said = first_;
+    lock.unlock();
+    stop_.request_stop();
+    wake(stopped_);
+    if (is_stop_waiting()) return out_.note_unless_held_up(said);  // it comes next, and has its own words
+    quit_at_signals();
+    out_.note(said);
+    const sigset_t set = stop_signals();
+    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
 }  // namespace reprotect::tool

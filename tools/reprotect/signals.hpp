@@ -17,6 +17,9 @@ namespace reprotect::tool {
 /// SIGUSR1 would end the process.
 void block_watched_signals();
 
+/// From now on this thread takes a signal to stop, and the process ends with 130 at once: for what is only waiting to be read.
+void quit_at_signals();
+
 /// Takes the blocked signals off a descriptor on a thread of its own, where any code may run (a handler could do next to
 /// nothing). Its methods may be called from any thread.
 class signal_watcher {
@@ -34,11 +37,13 @@ public:
     /// What the first request to stop and the second one say.
     void set_messages(std::string first, std::string second);
 
-    /// Called on the watcher's thread at SIGUSR1; empty for none. What it refers to may go away once this was called again.
-    void set_status(std::function<void()> print);
+    /// Gives the line to print at SIGUSR1, on the watcher's thread and without waiting; empty for none. What it refers to may
+    /// go away once this was called again.
+    void set_status(std::function<std::string()> line);
 
 private:
     void run();
+    void obey(int signal);
 
     console& out_;
     std::stop_source stop_;
@@ -48,7 +53,7 @@ private:
     std::mutex mutex_;
     std::string first_ = "stopping";
     std::string second_ = "quitting at once";
-    std::function<void()> status_;
+    std::function<std::string()> status_;
     std::thread thread_;
 };
 

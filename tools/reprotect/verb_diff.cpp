@@ -1,13 +1,29 @@
-// diff: compare both disks, write nothing to them. The target counts as zero beyond its end; what it has beyond the source's
-// end is a difference of its own, which --allow-larger overlooks as it does for sync.
+// diff: compare both disks, write nothing to them. The target counts as zero beyond its end. Another size is a difference of
+// its own, since a sync would not leave it so: --allow-larger overlooks a larger target as it does for sync, and with --within
+// the sizes are not looked at.
+#include "reprotect/units.hpp"
+
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "report_text.hpp"
 #include "run.hpp"
 
 namespace reprotect::tool {
+namespace {
+
+// How the target's size differs, where that counts.
+std::string size_difference(const arguments& line, const device& source, const device& target) {
+    if (!line.within.empty() || target.size() == source.size()) return {};
+    const std::uint64_t bytes = std::max(source.size(), target.size()) - std::min(source.size(), target.size());
+    const std::string shown = fmt::format("{} ({} bytes)", format_size(bytes), bytes);
+    if (target.size() < source.size()) return shown + " smaller than the source";
+    return line.options.allow_larger ? "" : shown + " larger than the source; --allow-larger overlooks it";
+}
+
+}  // namespace
 
 outcome run_diff(const arguments& line, const surroundings& around) {
     const open_options how{access::read_only, line.direct, false};
@@ -28,8 +44,7 @@ outcome run_diff(const arguments& line, const surroundings& around) {
         request.listener = &run.progress();
         report = diff(request);
     }
-    const bool overlooked = line.options.allow_larger || request.options.within.has_value();
-    const std::uint64_t larger = !overlooked && target->size() > source->size() ? target->size() - source->size() : 0;
+    const std::string sizes_differ = size_difference(line, *source, *target);
 
     outcome result;
     if (line.json) result.output = to_json(report) + "\n";
@@ -38,16 +53,13 @@ outcome run_diff(const arguments& line, const surroundings& around) {
         return result;
     }
     if (!line.output.empty()) save(report.differential.value(), line.output);
-    if (larger != 0) {
-        around.out.warning(fmt::format("{} is {} bytes larger than {}; --allow-larger overlooks it", line.disks[1],
-                                       larger, line.disks[0]));
-    }
+    if (!sizes_differ.empty()) around.out.warning(fmt::format("{} is {}", line.disks[1], sizes_differ));
     if (!line.json && line.extents) {
         result.output = to_text(report.differential.value());
     } else if (!line.json && !line.quiet) {
-        result.output = diff_summary(report, {line.disks[0], line.disks[1]}, larger);
+        result.output = diff_summary(report, {line.disks[0], line.disks[1]}, sizes_differ);
     }
-    result.code = report.different() || larger != 0 ? 1 : 0;
+    result.code = report.different() || !sizes_differ.empty() ? 1 : 0;
     return result;
 }
 

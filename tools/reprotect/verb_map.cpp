@@ -140,7 +140,7 @@ std::string text(const device& disk, const disk_facts& facts) {
     lines.add("size", fmt::format("{} ({} bytes)", format_size(disk.size()), disk.size()));
     lines.add("sectors", fmt::format("{} logical, {} physical", properties.logical_sector, properties.physical_sector));
     lines.add("identity", escape(disk.identity().text()));
-    lines.add("holds", facts.content);
+    lines.add("holds", escape(facts.content));
     if (!facts.container.empty()) {
         lines.add(
             "container",

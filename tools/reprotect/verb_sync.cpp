@@ -1,5 +1,7 @@
 // sync: open both, ask where a person must agree, run, report. A target that is made here and never filled is taken away
 // again, so that a refusal leaves nothing behind.
+#include "reprotect/interlock.hpp"
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -16,10 +18,14 @@
 namespace reprotect::tool {
 namespace {
 
+std::string path_of(const std::string& name) {
+    constexpr std::string_view raw_prefix = "raw:";
+    return name.starts_with(raw_prefix) ? name.substr(raw_prefix.size()) : name;
+}
+
 // Under devtmpfs a name that is missing is a device that is missing; a file there would fill memory, and help nobody.
 void refuse_new_file_under_dev(const std::string& name) {
-    constexpr std::string_view raw_prefix = "raw:";
-    const std::string path = name.starts_with(raw_prefix) ? name.substr(raw_prefix.size()) : name;
+    const std::string path = path_of(name);
     struct stat info {};
     if (::stat(path.c_str(), &info) == 0 || errno != ENOENT) return;
     std::error_code ignored;
@@ -30,13 +36,23 @@ void refuse_new_file_under_dev(const std::string& name) {
                      {.device = name, .hint = "check its name with lsblk; a file is not created under /dev"});
 }
 
+// Whether a sync would make the target: a dry run must not promise what the sync refuses. A link that leads nowhere is there.
+bool could_be_made(const std::string& name) {
+    const std::string path = path_of(name);
+    struct stat info {};
+    if (path.empty() || path.back() == '/' || ::lstat(path.c_str(), &info) == 0) return false;
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
+    return ::access(folder.c_str(), W_OK | X_OK) == 0;
+}
+
 // The target, and its removal when this run created it and nothing came of it.
 class sync_target {
 public:
     explicit sync_target(const arguments& line) {
         const std::string& name = line.disks[1];
         const bool dry_run = line.options.dry_run;
-        if (!dry_run) refuse_new_file_under_dev(name);
+        refuse_new_file_under_dev(name);
         open_options how;
         how.direct = line.direct;
         how.mode = dry_run ? access::read_only : access::read_write;
@@ -48,7 +64,7 @@ public:
             disk_.emplace(std::move(opened), line.target_allocation, "--target-allocation");
         } catch (const error& problem) {
             remove_if_created();
-            if (!dry_run || problem.kind() != error_kind::not_found) throw;
+            if (!dry_run || problem.kind() != error_kind::not_found || !could_be_made(name)) throw;
         }
     }
     ~sync_target() { remove_if_created(); }
@@ -81,19 +97,32 @@ private:
     std::optional<opened_disk> disk_;
 };
 
-bool is_first_sync(state_store& records, const device& source, const device& target) {
+// Why a person must agree, or nothing where no question is due: what the sync will refuse is not worth one.
+std::string why_ask(const arguments& line, state_store& records, device& source, const sync_target& opened) {
+    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return {};
+    if (opened.get() == nullptr || opened.created()) return {};
+    device& target = *opened.get();
+    if (same_disk(source, target)) return {};
+    bool reversed = false;
+    try {
+        const auto other_way = records.find_target(source.identity());
+        reversed = other_way && other_way->source == target.identity();
+        if (reversed && (!line.options.reverse || other_way->status != target_status::clean)) return {};
+    } catch (const error& problem) {
+        // What cannot be read may say that the direction is wrong.
+        if (problem.kind() != error_kind::corrupt_file || !line.options.reverse) return {};
+    }
+    std::string why = reversed ? "This turns the direction round: the target was the source of this pair"
+                               : "This is the first sync of this pair";
     try {
         const auto known = records.find_target(target.identity());
-        return !known || !(known->source == source.identity());
-    } catch (const error&) {
-        return true;  // a record that does not check out vouches for nothing; the sync itself reports it
+        if (known && known->source == source.identity()) return {};
+    } catch (const error& problem) {
+        // Anything else than a damaged record refuses the sync; a damaged one vouches for nothing.
+        if (problem.kind() != error_kind::corrupt_file) return {};
+        if (!reversed) why = "The record of the target does not check out";
     }
-}
-
-bool must_ask(const arguments& line, state_store& records, device& source, const sync_target& target) {
-    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return false;
-    if (target.get() == nullptr || target.created()) return false;
-    return is_first_sync(records, source, *target.get()) && holds_data(*target.get());
+    return holds_data(target) ? why + ", and the target is not blank" : "";
 }
 
 outcome declined(const arguments& line, const surroundings& around) {
@@ -126,8 +155,8 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     const auto records = open_records(line);
     sync_target target(line);
     around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
-    if (must_ask(line, *records, *source, target) && !confirm(*source, *target.get(), around))
-        return declined(line, around);
+    const std::string why = why_ask(line, *records, *source, target);
+    if (!why.empty() && !confirm(why, *source, *target.get(), around)) return declined(line, around);
 
     request.source = &*source;
     request.target = target.get();

@@ -25,8 +25,8 @@ outcome run_diff(const arguments& line, const surroundings& around);
 outcome run_checksum(const arguments& line, const surroundings& around);
 outcome run_map(const arguments& line, const surroundings& around);
 
-/// Shows both disks and the direction and asks for "yes". Throws `error` (interrupted) at a signal to stop.
-/// False: anything but "yes" was answered.
-bool confirm(device& source, device& target, const surroundings& around);
+/// Says why it asks (a sentence, as it is shown), shows both disks and the direction and asks for "yes". Throws `error`
+/// (interrupted) at a signal to stop. False: anything but "yes" was answered.
+bool confirm(const std::string& why, device& source, device& target, const surroundings& around);
 
 }  // namespace reprotect::tool
