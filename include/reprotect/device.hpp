@@ -57,6 +57,13 @@ struct native_handle {
     std::string path;     ///< absolute, as opened
 };
 
+/// A file or block device that a disk's bytes lie in without being the disk: an image, and each of its backing files.
+struct lower_file {
+    native_handle handle;  ///< the descriptor is owned by the device
+    bool written = false;  ///< what is written to the disk ends there; false for backing files
+    int server = 0;        ///< the process that has it open on the device's behalf
+};
+
 /// A disk. Calls block. `read`, `write`, `write_zeroes`, `discard` and `allocation` may be called from many threads at once
 /// on ranges that do not overlap; the rest from one thread at a time. All offsets and lengths are bytes within `size()`.
 /// Every failure throws `error` with the device's name, the operation, offset and length; short transfers are finished or fail.
@@ -102,6 +109,9 @@ public:
     virtual bool drop_cache() { return false; }
 
     virtual std::optional<native_handle> native() const { return std::nullopt; }
+
+    /// What it lies in where it is no file or block device itself and this machine knows.
+    virtual std::vector<lower_file> lies_in() const { return {}; }
 };
 
 /// Forwards every call to another device: the base of faults, recorders and handed-in allocations. Does not own it.
@@ -125,6 +135,7 @@ public:
     }
     bool drop_cache() override { return inner_.drop_cache(); }
     std::optional<native_handle> native() const override { return inner_.native(); }
+    std::vector<lower_file> lies_in() const override { return inner_.lies_in(); }
 
 protected:
     device& inner() noexcept { return inner_; }

@@ -3,6 +3,7 @@
 
 #include "reprotect/device.hpp"
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -14,12 +15,25 @@ struct open_options {
     access mode = access::read_only;
     bool direct = false;  ///< O_DIRECT where alignment allows; unaligned heads and tails go through the cache, exactly
     bool create = false;  ///< a missing file is created, empty; `properties().created` says so
+    /// How long a server may owe an answer without sending a byte, before the disk fails; ten times as long for a flush.
+    std::chrono::milliseconds patience{60'000};
 };
 
 /// Opens a disk. Names: a path to a block device or raw image, `raw:PATH` to skip the check for containers.
 /// A path whose content is qcow2, vmdk, vhdx or a dynamic vhd is refused (`container`) with the prefix to use in the hint;
 /// a fixed vhd is its data without the 512-byte footer (and is not resizable). A file of whole 4 KiB with such a footer is
 /// taken for one only if its name ends in .vhd, else refused: the guest of a raw disk could have written the footer.
+///
+/// `nbd://HOST[:PORT]/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, and with `nbds` over TLS, where `tls-certificates=FOLDER` or
+/// `tls-psk-file=FILE` is a parameter and USER@ the identity (the NBD URI specification; other parameters are ignored). A server's allocation saves reading
+/// and zeroing; several connections are used where the server promises that a flush covers them all. `direct` has no meaning.
+/// A server that offers no flush is no target (`unsuitable`). Whoever lost the connection, or waited longer than `patience`,
+/// gets `peer`; a flush that was lost so is `flush_failed`.
+///
+/// `qcow2:PATH`, `vmdk:PATH`, `vhdx:PATH`, `vpc:PATH`: the disk inside an image, through a qemu-nbd (Debian: qemu-utils) that
+/// is started for the device and ends with it, also when this process is killed. QEMU's own locks keep others away from the
+/// image. Backing files are opened for reading, as the image names them: open only images that you trust.
+///
 /// Throws `usage` for a scheme that is unknown or not built in, `not_found`, `permission`, `unsuitable` (a directory, socket,
 /// character device, an empty block device, or a read-only device opened for writing), `container`, `in_use` (a lease).
 /// Opening writes nothing and takes no lock (see interlock.hpp). Files are opened without following a final link twice: what

@@ -87,10 +87,10 @@ public:
     // Everyone on a range of a node of the footprint. `direct`: the node is the disk itself.
     void collect(const footing& place, bool direct) { visit(place.node, place.range, direct ? "" : place.path); }
 
-    void add(use_kind kind, holder shown) {
+    void add(use_kind kind, holder shown, int process = 0) {
         for (const disk_user& each : users_)
             if (each.kind == kind && each.shown.who == shown.who) return;
-        users_.push_back({kind, std::move(shown)});
+        users_.push_back({kind, std::move(shown), process});
     }
 
     // Every process but this one that has one of the nodes open. `disk` is the disk's own descriptor.
@@ -252,9 +252,11 @@ void user_search::collect_processes(int disk) {
             writes = writes || (flags & O_ACCMODE) != O_RDONLY;
         }
         if (reads)
-            add(use_kind::process, {"open " + std::string(writes ? "for writing " : "for reading ") + "in " +
-                                        describe_process(std::atoi(process.c_str())),
-                                    "stop process " + process, writes});
+            add(use_kind::process,
+                {"open " + std::string(writes ? "for writing " : "for reading ") + "in " +
+                     describe_process(std::atoi(process.c_str())),
+                 "stop process " + process, writes},
+                std::atoi(process.c_str()));
     }
 }
 
@@ -308,12 +310,21 @@ std::vector<disk_user> find_users(const native_handle& disk, const std::vector<f
     return search.take();
 }
 
+std::vector<disk_user> find_users(const lower_file& file) {
+    std::vector<disk_user> users = find_users(file.handle, footprint(file.handle.descriptor, file.handle.path));
+    std::erase_if(users, [&](const disk_user& each) {
+        return each.kind == use_kind::image_lock || (each.kind == use_kind::process && each.process == file.server);
+    });
+    return users;
+}
+
 std::vector<holder> find_holders(const device& disk) {
     std::vector<holder> holders;
-    const auto native = disk.native();
-    if (!native) return holders;
-    for (disk_user& each : find_users(*native, footprint(native->descriptor, native->path)))
-        holders.push_back(std::move(each.shown));
+    const auto add = [&](std::vector<disk_user> users) {
+        for (disk_user& each : users) holders.push_back(std::move(each.shown));
+    };
+    if (const auto native = disk.native()) add(find_users(*native, footprint(native->descriptor, native->path)));
+    for (const lower_file& each : disk.lies_in()) add(find_users(each));
     return holders;
 }
 

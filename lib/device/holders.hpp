@@ -22,6 +22,7 @@ enum class use_kind {
 struct disk_user {
     use_kind kind = use_kind::process;
     holder shown;
+    int process = 0;  ///< of a process
     /// A target with this user is refused: everyone but a process that merely has it open for reading.
     bool refuses() const noexcept { return kind != use_kind::process || shown.writes; }
 };
@@ -36,6 +37,10 @@ struct held_file {
 /// `lies_on` is the disk's footprint. Throws where /proc cannot be read.
 std::vector<disk_user> find_users(const native_handle& disk, const std::vector<footing>& lies_on,
                                   std::span<const held_file> held = {});
+
+/// The same of a file below a disk, without the server that has it open for us. QEMU's locks on it are that server's: it would not
+/// run if somebody else held them.
+std::vector<disk_user> find_users(const lower_file& file);
 
 /// The file that a footing stands for, opened for reading; nothing where its name leads elsewhere by now.
 owned_descriptor open_footing(const footing& place);

@@ -29,6 +29,7 @@
 #include "base/owned_descriptor.hpp"
 #include "device/holders.hpp"
 #include "device/image_lock.hpp"
+#include "device/same_disk.hpp"
 #include "device/topology.hpp"
 #include "device/write_watch.hpp"
 #include "reprotect/error.hpp"
@@ -300,6 +301,45 @@ void native_guard::scan(clock::time_point now) {
     next_scan_ = end + (seen.empty() ? std::max(pause, affordable) : pause);
 }
 
+// The file of an image whose server has QEMU's locks: what is left is to keep a second sync away, and to look who else is there.
+class image_guard final : public target_guard {
+public:
+    explicit image_guard(const device& target) : name_(target.name()) {
+        for (const lower_file& each : target.lies_in()) {
+            if (!each.written) continue;
+            // Of the device's own open description, which the locks belong to and are not seen by.
+            descriptors_.emplace_back(::fcntl(each.handle.descriptor, F_DUPFD_CLOEXEC, 0));
+            files_.push_back({{descriptors_.back().get(), each.handle.path}, true, each.server});
+            locks_.emplace_back(descriptors_.back().get());
+            if (locks_.back().hold_against_syncs(image_lock::strength::exclusive) == image_lock::result::refused)
+                throw in_use(name_, "target of another sync (through " + each.handle.path + ")",
+                             "wait for that sync to end, or stop it");
+        }
+        look_round();
+    }
+
+    void check() override {
+        if (clock::now() >= next_look_) look_round();
+    }
+
+private:
+    void look_round() {
+        const clock::time_point begin = clock::now();
+        for (const lower_file& each : files_) {
+            const std::vector<disk_user> seen = refusing(find_users(each));
+            if (!seen.empty()) throw in_use(name_, seen);
+        }
+        const clock::time_point end = clock::now();
+        next_look_ = end + std::max<clock::duration>(scan_interval, (end - begin) * scan_cost_divisor);
+    }
+
+    std::string name_;
+    std::vector<owned_descriptor> descriptors_;
+    std::vector<lower_file> files_;
+    std::vector<image_lock> locks_;
+    clock::time_point next_look_;
+};
+
 // A device of which the system knows nothing: its own server or owner has to keep others away.
 class no_guard final : public target_guard {
 public:
@@ -309,16 +349,17 @@ public:
 }  // namespace
 
 std::unique_ptr<target_guard> guard_target(device& target, const device& source) {
-    if (same_disk(target, source)) {
+    if (would_change(target, source)) {
         error_detail detail;
         detail.device = target.name();
         detail.operation = "hold";
         detail.hint = "name two different disks";
         throw error(error_kind::same_disk,
                     "target " + target.name() + " and source " + source.name() +
-                        " are the same disk, or one lies within the other",
+                        " are the same disk, or one lies within the other or builds upon it",
                     std::move(detail));
     }
+    if (!target.lies_in().empty()) return std::make_unique<image_guard>(target);
     if (!target.native()) return std::make_unique<no_guard>();
     return std::make_unique<native_guard>(target);
 }

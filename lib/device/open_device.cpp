@@ -10,6 +10,8 @@
 #include "device/block_device.hpp"
 #include "device/container.hpp"
 #include "device/file_device.hpp"
+#include "device/image_device.hpp"
+#include "device/nbd_device.hpp"
 #include "device/posix_device.hpp"
 #include "reprotect/error.hpp"
 
@@ -46,26 +48,33 @@ std::unique_ptr<device> open_raw(const std::string& name, const std::string& res
     return open_path({name, rest, options, false});
 }
 
+std::unique_ptr<device> open_qcow2(const std::string& name, const std::string& rest, const open_options& options);
+std::unique_ptr<device> open_vmdk(const std::string& name, const std::string& rest, const open_options& options);
+std::unique_ptr<device> open_vhdx(const std::string& name, const std::string& rest, const open_options& options);
+std::unique_ptr<device> open_vpc(const std::string& name, const std::string& rest, const open_options& options);
+std::unique_ptr<device> open_uri(const std::string& name, const std::string& rest, const open_options& options) {
+    static_cast<void>(rest);
+    return open_nbd(name, options);
+}
+
 struct scheme {
     std::string_view prefix;
     std::unique_ptr<device> (*open)(const std::string& name, const std::string& rest, const open_options& options);
     std::string_view hint;  ///< where nothing opens it
 };
 
-constexpr std::string_view image_hint =
-    "attach the image with `qemu-nbd --connect=/dev/nbd0` and name that device, or convert it with `qemu-img convert "
-    "-O raw`";
-constexpr std::string_view nbd_hint = "attach the export with `nbd-client` and name its device, /dev/nbd0";
 constexpr std::string_view peer_hint = "run it on a machine that has both disks";
 
-constexpr std::array<scheme, 9> schemes = {{
+constexpr std::array<scheme, 11> schemes = {{
     {"raw:", open_raw, {}},
-    {"qcow2:", nullptr, image_hint},
-    {"vmdk:", nullptr, image_hint},
-    {"vhdx:", nullptr, image_hint},
-    {"vpc:", nullptr, image_hint},
-    {"nbd://", nullptr, nbd_hint},
-    {"nbd+unix://", nullptr, nbd_hint},
+    {"qcow2:", open_qcow2, {}},
+    {"vmdk:", open_vmdk, {}},
+    {"vhdx:", open_vhdx, {}},
+    {"vpc:", open_vpc, {}},
+    {"nbd://", open_uri, {}},
+    {"nbds://", open_uri, {}},
+    {"nbd+unix://", open_uri, {}},
+    {"nbds+unix://", open_uri, {}},
     {"reprotect://", nullptr, peer_hint},
     {"ssh://", nullptr, peer_hint},
 }};
@@ -255,6 +264,40 @@ std::unique_ptr<device> open_path(const request& what) {
                    " for the bytes as they are");
     if (what.options.direct) block->use_direct();
     return block;
+}
+
+std::unique_ptr<device> open_inside(std::string_view format, const request& what) {
+    std::unique_ptr<device> image;
+    try {
+        request existing = what;
+        existing.options.create = false;  // of what size it should be made, nobody has said
+        image = open_path(existing);
+    } catch (const error& why) {
+        if (why.kind() != error_kind::not_found || !what.options.create) throw;
+        refuse(error_kind::not_found, what.name, "there is no such image, and images are not made here",
+               "make it first: qemu-img create -f " + std::string(format) + " " + what.path + " SIZE", ENOENT);
+    }
+    std::string found = detect_container(*image);
+    if (found == "fixed-vhd") found = "vpc";
+    if (found != format)
+        refuse(error_kind::container, what.name,
+               found.empty() ? "its content is no " + std::string(format) + " image"
+                             : "its content is " + found + ", not " + std::string(format),
+               "write " + (found.empty() ? what.path : found + ":" + what.path));
+    return open_image_inside(what.name, format, what.path, std::move(image), what.options);
+}
+
+std::unique_ptr<device> open_qcow2(const std::string& name, const std::string& rest, const open_options& options) {
+    return open_inside("qcow2", {name, rest, options, false});
+}
+std::unique_ptr<device> open_vmdk(const std::string& name, const std::string& rest, const open_options& options) {
+    return open_inside("vmdk", {name, rest, options, false});
+}
+std::unique_ptr<device> open_vhdx(const std::string& name, const std::string& rest, const open_options& options) {
+    return open_inside("vhdx", {name, rest, options, false});
+}
+std::unique_ptr<device> open_vpc(const std::string& name, const std::string& rest, const open_options& options) {
+    return open_inside("vpc", {name, rest, options, false});
 }
 
 // "scheme" of "scheme:…", or nothing where the name is a path: a path may hold colons after a slash, a dot or a digit.

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/assert.hpp"
+#include "device/same_disk.hpp"
 #include "reprotect/units.hpp"
 #include "scan/caught_error.hpp"
 
@@ -156,7 +157,7 @@ void look_at_holders(const sync_request& request, device& target, session_mode m
         return;
     }
     if (!request.target) return;
-    if (same_disk(target, *request.source))
+    if (would_change(target, *request.source))
         known.warnings.push_back("a sync would be refused: source and target are one disk");
     for (const holder& who : find_holders(target))
         known.warnings.push_back("a sync would be refused while the target is in use: " + who.who);

@@ -90,8 +90,7 @@ TEST_CASE("a fifo is refused without waiting for its other end", "[device]") {
 }
 
 TEST_CASE("schemes of a later version are refused with a way that works today", "[device]") {
-    for (const char* name : {"qcow2:a.qcow2", "vmdk:a", "vhdx:a", "vpc:a", "nbd://host/export",
-                             "nbd+unix:///e?socket=s", "reprotect://host/disk", "ssh://host/disk"}) {
+    for (const char* name : {"reprotect://host/disk", "ssh://host/disk"}) {
         CAPTURE(name);
         const error refused = refusal(name);
         CHECK(refused.kind() == error_kind::usage);

@@ -28,7 +28,7 @@ install(FILES ${PROJECT_BINARY_DIR}/reprotectConfig.cmake ${PROJECT_BINARY_DIR}/
 
 # A prefix that is only known at install time ("cmake --install --prefix") still fits: the file speaks of its own folder.
 file(RELATIVE_PATH pc_prefix /usr/${CMAKE_INSTALL_LIBDIR}/pkgconfig /usr)
-set(pc_requires_private "fmt libcrypto libxxhash")
+set(pc_requires_private "fmt libcrypto libnbd libxxhash libzstd")
 set(pc_libs_private "-lboost_json -lpthread")
 if(BUILD_SHARED_LIBS)
     set(pc_requires_static "")

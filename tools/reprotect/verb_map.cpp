@@ -3,6 +3,7 @@
 #include "reprotect/units.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -14,8 +15,8 @@
 namespace reprotect::tool {
 namespace {
 
-const char* kind_text(device_kind kind) {
-    switch (kind) {
+std::string kind_text(const device& disk) {
+    switch (disk.properties().kind) {
         case device_kind::file:
             return "file";
         case device_kind::block_device:
@@ -25,7 +26,9 @@ const char* kind_text(device_kind kind) {
         case device_kind::other:
             break;
     }
-    return "other";
+    // "nbd", "qcow2": what a disk is says its identity first.
+    const auto& fields = disk.identity().fields;
+    return !fields.empty() && fields[0].first == "kind" ? fields[0].second : "other";
 }
 
 struct disk_facts {
@@ -59,7 +62,8 @@ std::unique_ptr<device> open_any(const arguments& line) {
     try {
         return open_device(line.disks[0], how);
     } catch (const error& problem) {
-        if (problem.kind() != error_kind::container) throw;
+        // "vmdk:disk.qcow2" is a wrong word, not the name of a file.
+        if (problem.kind() != error_kind::container || ::access(line.disks[0].c_str(), F_OK) != 0) throw;
         return open_device("raw:" + line.disks[0], how);
     }
 }
@@ -107,7 +111,7 @@ std::string document(const device& disk, const disk_facts& facts, bool with_exte
     json_object json;
     json.text("disk", disk.name())
         .number("size", disk.size())
-        .text("kind", kind_text(properties.kind))
+        .text("kind", kind_text(disk))
         .number("logical_sector", std::uint64_t{properties.logical_sector})
         .number("physical_sector", std::uint64_t{properties.physical_sector})
         .raw("identity", identity.str())
@@ -136,7 +140,7 @@ std::string text(const device& disk, const disk_facts& facts) {
     const std::uint64_t data = facts.data.total();
     summary lines;
     lines.add("disk", escape(disk.name()));
-    lines.add("kind", kind_text(properties.kind));
+    lines.add("kind", kind_text(disk));
     lines.add("size", fmt::format("{} ({} bytes)", format_size(disk.size()), disk.size()));
     lines.add("sectors", fmt::format("{} logical, {} physical", properties.logical_sector, properties.physical_sector));
     lines.add("identity", escape(disk.identity().text()));

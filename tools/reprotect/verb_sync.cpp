@@ -36,10 +36,12 @@ void refuse_new_file_under_dev(const std::string& name) {
                      {.device = name, .hint = "check its name with lsblk; a file is not created under /dev"});
 }
 
-// Whether a sync would make the target: a dry run must not promise what the sync refuses. A link that leads nowhere is there.
+// Whether a sync would make the target: a dry run must not promise what the sync refuses. A link that leads nowhere is there;
+// images inside files, and exports, are not made.
 bool could_be_made(const std::string& name) {
     const std::string path = path_of(name);
     struct stat info {};
+    if (path == name && name.find(':') < name.find('/')) return false;
     if (path.empty() || path.back() == '/' || ::lstat(path.c_str(), &info) == 0) return false;
     std::error_code ignored;
     const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
