@@ -34,7 +34,7 @@ std::vector<std::string> complete(const std::vector<std::string>& words, const s
 using words = std::vector<std::string>;
 
 TEST_CASE("completion offers the verbs and the words that options take", "[tool]") {
-    CHECK(complete({"reprotect", ""}) == words{"checksum", "diff", "help", "map", "sync"});
+    CHECK(complete({"reprotect", ""}) == words{"bench", "checksum", "diff", "help", "map", "sync"});
     CHECK(complete({"reprotect", "s"}) == words{"sync"});
     CHECK(complete({"reprotect", "--v"}) == words{"--version"});
     CHECK(complete({"reprotect", "sync", "--verify", ""}) == words{"reread", "root"});
@@ -59,7 +59,7 @@ TEST_CASE("completion offers files where a disk or a file is wanted", "[tool]") 
 }
 
 TEST_CASE("completion offers exactly the options that each verb's help lists", "[tool]") {
-    for (const std::string verb : {"sync", "diff", "checksum", "map"}) {
+    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"}) {
         std::istringstream help(run_command({REPROTECT_TOOL, verb, "--help"}).output);
         words listed;
         for (std::string line; std::getline(help, line);) {

@@ -21,6 +21,7 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{"sync"}, "SOURCE and TARGET is missing"},
         {{"sync", "a"}, "TARGET is missing"},
         {{"checksum"}, "DISK is missing"},
+        {{"bench", "a", "b"}, "'b' is one disk too many"},
         {{"sync", "a", "b", "c"}, "'c' is one disk too many"},
         {{"diff", "a", "b", "--", "-q"}, "'-q' is one disk too many"},
         {{"diff", "a", "b", "--quite"}, "did you mean --quiet?"},
@@ -91,11 +92,12 @@ TEST_CASE("help is given for the tool and for each verb, with examples, and list
         const command_result help = run_command({REPROTECT_TOOL, flag});
         CHECK(help.exit_code == 0);
         CHECK(help.errors.empty());
-        for (const std::string verb : {"sync", "diff", "checksum", "map"}) CHECK(has(help.output, "\n  " + verb + " "));
+        for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"})
+            CHECK(has(help.output, "\n  " + verb + " "));
         CHECK_FALSE(has(help.output, "estimate"));
         CHECK(has(help.output, "Exit codes"));
     }
-    for (const std::string verb : {"sync", "diff", "checksum", "map"}) {
+    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"}) {
         for (const std::string flag : {"--help", "-h"}) {
             const command_result help = run_command({REPROTECT_TOOL, verb, flag});
             CHECK(help.exit_code == 0);
@@ -166,10 +168,10 @@ TEST_CASE("options that every verb shares are taken by every verb", "[tool]") {
     const tool_rig rig;
     const std::string a = rig.random_disk("a", 1, 10000);
     const std::string b = rig.copy(a, "b");
-    for (const std::string verb : {"sync", "diff", "checksum", "map"}) {
+    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"}) {
         std::vector<std::string> words{verb, a, "--json", "--progress", "none", "--dry-run", "--yes"};
         if (verb == "sync" || verb == "diff") words.insert(words.begin() + 2, b);
-        if (verb != "map") {
+        if (verb != "map" && verb != "bench") {
             for (const std::string more : {"--threads=2", "--depth=2", "--memory=256MiB", "--block-size=4KiB",
                                            "--chunk-size=1MiB", "--digest=sha256", "--limit=60MiB/s"})
                 words.push_back(more);

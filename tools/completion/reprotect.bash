@@ -16,7 +16,7 @@ _reprotect() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            sync | diff | checksum | map)
+            sync | diff | checksum | map | bench)
                 verb=$word
                 break
                 ;;
@@ -52,11 +52,12 @@ _reprotect() {
         diff) options="$common $engine $pair --output --extents" ;;
         checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
         map) options="$common --extents" ;;
+        bench) options="$common --block-size --chunk-size --depth --threads" ;;
         *)
             if [[ $current == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W '--help --version' -- "$current")
             else
-                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map help' -- "$current")
+                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map bench help' -- "$current")
             fi
             return
             ;;

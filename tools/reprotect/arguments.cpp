@@ -26,8 +26,10 @@ constexpr unsigned in_sync = 1;
 constexpr unsigned in_diff = 2;
 constexpr unsigned in_checksum = 4;
 constexpr unsigned in_map = 8;
-constexpr unsigned in_all = in_sync | in_diff | in_checksum | in_map;
+constexpr unsigned in_bench = 16;
+constexpr unsigned in_all = in_sync | in_diff | in_checksum | in_map | in_bench;
 constexpr unsigned in_reading = in_sync | in_diff | in_checksum;
+constexpr unsigned in_measured = in_reading | in_bench;
 
 constexpr unsigned depth_max = 256;     // specified by sync_options
 constexpr unsigned threads_max = 4096;  // guessed: beyond any machine this will see
@@ -62,12 +64,12 @@ constexpr std::array option_table{
     option_row{"--direct", nullptr, in_all, "open the disks past the page cache"},
     option_row{"--digest", "NAME", in_reading,
                "xxh3 (default; sha256 for checksum) or sha256 (content that an adversary may choose)"},
-    option_row{"--block-size", "SIZE", in_reading,
+    option_row{"--block-size", "SIZE", in_measured,
                "the unit of transfer, a power of two from 512 to 64KiB (default 4KiB)"},
-    option_row{"--chunk-size", "SIZE", in_reading,
+    option_row{"--chunk-size", "SIZE", in_measured,
                "the unit of reading and first comparison, up to 16MiB (default 1MiB)"},
-    option_row{"--depth", "N", in_reading, "reads in flight for each disk, 1 to 256 (default 16)"},
-    option_row{"--threads", "N", in_reading, "cap on the working threads of all disks together"},
+    option_row{"--depth", "N", in_measured, "reads in flight for each disk, 1 to 256 (default 16)"},
+    option_row{"--threads", "N", in_measured, "cap on the working threads of all disks together"},
     option_row{"--memory", "SIZE", in_reading, "bound on the buffers (default 96MiB)"},
     option_row{"--limit", "RATE", in_reading, "bytes a second to write to the wire; two disks of one machine use none"},
     option_row{"--state", "DIR", in_all, "where the records of targets are kept"},
@@ -82,29 +84,35 @@ struct verb_row {
     const char* name;
     unsigned bit;
     std::size_t disks;
+    std::size_t disks_least;
     const char* usage;
     const char* summary;
     const char* examples;
 };
 
 constexpr std::array verb_table{
-    verb_row{verb::sync, "sync", in_sync, 2, "SOURCE TARGET", "make TARGET equal to SOURCE",
+    verb_row{verb::sync, "sync", in_sync, 2, 2, "SOURCE TARGET", "make TARGET equal to SOURCE",
              "  reprotect sync /dev/vg0/current /dev/vg0/stale\n"
              "  reprotect sync disk.img /backup/disk.img --verify=reread\n"
              "  reprotect sync disk.img /dev/sdx --dry-run --json\n"
              "  reprotect sync disk.img old.img --within changes.diff --yes\n"},
-    verb_row{verb::diff, "diff", in_diff, 2, "SOURCE TARGET", "compare only; exit 1 if they differ",
+    verb_row{verb::diff, "diff", in_diff, 2, 2, "SOURCE TARGET", "compare only; exit 1 if they differ",
              "  reprotect diff disk.img old.img\n"
              "  reprotect diff disk.img old.img --extents\n"
              "  reprotect diff disk.img old.img -o changes.diff --json\n"},
-    verb_row{verb::checksum, "checksum", in_checksum, 1, "DISK",
+    verb_row{verb::checksum, "checksum", in_checksum, 1, 1, "DISK",
              "digest map of a disk; --against MAP checks a disk against one",
              "  reprotect checksum disk.img\n"
              "  reprotect checksum disk.img -o disk.map --blocks\n"
              "  reprotect checksum copy.img --against disk.map\n"},
-    verb_row{verb::map, "map", in_map, 1, "DISK", "size, sectors, allocation, who holds it, what is on record",
+    verb_row{verb::map, "map", in_map, 1, 1, "DISK", "size, sectors, allocation, who holds it, what is on record",
              "  reprotect map /dev/sdx\n"
              "  reprotect map disk.img --extents\n"},
+    verb_row{verb::bench, "bench", in_bench, 1, 0, "[DISK]",
+             "what this machine copies, digests, compresses and reads per second; writes nothing",
+             "  reprotect bench\n"
+             "  reprotect bench /dev/sdx --depth 32\n"
+             "  reprotect bench disk.img --direct --json\n"},
 };
 
 const verb_row& row_of(verb value) {
@@ -365,7 +373,7 @@ void check_combinations(const verb_row& row, const arguments& result) {
     const sync_options& options = result.options;
     if (options.allow_larger && options.truncate)
         usage("--allow-larger keeps a larger target's tail and --truncate cuts it: give one of them", help_hint(row));
-    if (row.what == verb::map) return;
+    if (row.what == verb::map || row.what == verb::bench) return;
     if (const std::uint64_t least = memory_minimum(options); options.memory_bytes < least) {
         usage(fmt::format("--memory {} is too little: these options need at least {}",
                           format_size(options.memory_bytes), format_size(least)),
@@ -382,7 +390,7 @@ arguments interpret(const verb_row& row, const raw_line& line) {
     result.what = row.what;
     result.disks = line.disks;
     if (row.what == verb::checksum) result.options.algorithm = digest_algorithm::sha256;
-    if (result.disks.size() < row.disks) {
+    if (result.disks.size() < row.disks_least) {
         const std::string missing = row.disks == 1 ? "DISK" : result.disks.empty() ? "SOURCE and TARGET" : "TARGET";
         usage(fmt::format("{} is missing: {} takes {}", missing, row.name, row.usage), help_hint(row));
     }
@@ -440,7 +448,7 @@ parsed_line parse_arguments(std::span<const std::string> line) {
     if (std::find(before.begin(), before.end(), "--version") != before.end())
         return {std::nullopt, "reprotect " REPROTECT_VERSION "\n"};
     if (no_verb && help) return {std::nullopt, general_help()};
-    if (no_verb) usage("a verb is missing: sync, diff, checksum or map");
+    if (no_verb) usage("a verb is missing: sync, diff, checksum, map or bench");
     if (line[at] == "help")
         return {std::nullopt, at + 1 < line.size() ? verb_help(find_verb(line[at + 1])) : general_help()};
 

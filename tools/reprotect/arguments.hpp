@@ -13,12 +13,12 @@
 
 namespace reprotect::tool {
 
-enum class verb { sync, diff, checksum, map };
+enum class verb { sync, diff, checksum, map, bench };
 const char* to_string(verb value) noexcept;
 
 struct arguments {
     verb what = verb::sync;
-    std::vector<std::string> disks;  ///< as many as the verb takes
+    std::vector<std::string> disks;  ///< as many as the verb takes; none or one for bench
     sync_options options;            ///< what all verbs share stands here too
     std::string state_directory;     ///< empty: the default one
     std::string output;              ///< -o, empty: none

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -84,8 +85,24 @@ outcome run(const arguments& line, const surroundings& around) {
             return run_checksum(line, around);
         case verb::map:
             return run_map(line, around);
+        case verb::bench:
+            return run_bench(line, around);
     }
     return {};
+}
+
+// Where memory is so short that not even the error can be told, on whichever thread, this ends it. The target's record is
+// durable before the first write, so it says what there is to say.
+[[noreturn]] void end_without_memory() {
+    try {
+        if (std::current_exception()) throw;
+    } catch (const std::bad_alloc&) {
+        static constexpr std::string_view text = "reprotect: out of memory, quitting at once\n";
+        [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, text.data(), text.size());
+        ::_exit(exit_code(error_kind::device_io));
+    } catch (...) {
+    }
+    std::abort();
 }
 
 int run_line(const std::vector<std::string>& words, console& out) {
@@ -114,6 +131,7 @@ int run_line(const std::vector<std::string>& words, console& out) {
 
 int main(int count, char** words) {
     hold_standard_descriptors();
+    std::set_terminate(end_without_memory);
     block_watched_signals();
     console out;
     return run_line({words + (count > 0 ? 1 : 0), words + count}, out);

@@ -24,6 +24,7 @@ outcome run_sync(const arguments& line, const surroundings& around);
 outcome run_diff(const arguments& line, const surroundings& around);
 outcome run_checksum(const arguments& line, const surroundings& around);
 outcome run_map(const arguments& line, const surroundings& around);
+outcome run_bench(const arguments& line, const surroundings& around);
 
 /// Says why it asks (a sentence, as it is shown), shows both disks and the direction and asks for "yes". Throws `error`
 /// (interrupted) at a signal to stop. False: anything but "yes" was answered.
