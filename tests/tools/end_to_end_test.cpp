@@ -1,0 +1,162 @@
+// The end-to-end bench, run once with every contender on disks of a few MiB: so that it does not rot, and so that its
+// check of the writers' results runs over every way of syncing that it knows. No figure is looked at. It takes about ten
+// seconds.
+#include <catch2/catch.hpp>
+
+#include <sys/stat.h>
+
+#include <set>
+
+#include "support/tool_rig.hpp"
+
+namespace {
+
+using namespace reprotect::test;
+
+const std::string bench = REPROTECT_SOURCE_FOLDER "/bench/end_to_end";
+
+const std::string built = std::filesystem::path(REPROTECT_TOOL).parent_path();
+
+// The bench on small disks in the rig's folder, with the tool and the maker of the disks of a folder: by default those
+// that were built beside the tests. All that it makes is in the rig's folder.
+command_result run_bench(const tool_rig& rig, std::vector<std::string> words, const std::string& build = built) {
+    std::filesystem::create_directories(rig.file("temporary"));
+    words.insert(words.begin(), {"env", "TMPDIR=" + rig.file("temporary"), bench, "--build", build, "--disk", "16MiB",
+                                 "--data", "4MiB"});
+    return run_command(words);
+}
+
+void check_nothing_left(const tool_rig& rig) {
+    CHECK(std::filesystem::is_empty(rig.file("temporary")));
+    CHECK(run_command({"losetup", "--noheadings", "--output", "BACK-FILE"}).output.find(rig.file("temporary")) ==
+          std::string::npos);
+}
+
+TEST_CASE("the end-to-end bench runs every contender and reports each", "[tool][slow][no-tsan]") {
+    const tool_rig rig;
+    const std::string figures = rig.file("figures.json");
+    const command_result result = run_bench(rig, {"--runs", "1", "--all", "--json", figures});
+    if (!result.ok() && result.errors.find(" is missing") != std::string::npos) {
+        WARN(result.errors);
+        return;
+    }
+    INFO(result.errors);
+    REQUIRE(result.exit_code == 0);
+
+    const std::vector<std::byte> bytes = read_whole_file(figures);
+    const boost::json::value document = boost::json::parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const bool all_there = result.errors.find("left out") == std::string::npos;
+    std::set<std::string> seen;
+    for (const boost::json::value& each : document.at("results").as_array()) {
+        const std::string workload = each.at("workload").as_string().c_str();
+        const std::string contender = each.at("contender").as_string().c_str();
+        INFO(workload << ", " << contender);
+        CHECK(each.at("walls_s").as_array().size() == 1);
+        CHECK((all_there ? each.at("ratio").is_number() : each.as_object().contains("ratio")));
+        CHECK(seen.insert(workload + ", " + contender).second);
+        CHECK(result.output.find(contender) != std::string::npos);
+    }
+    for (const char* tools_own :
+         {"w1, reprotect sync", "w2, reprotect diff", "w3, reprotect sync", "bare, reprotect diff"})
+        CHECK(seen.count(tools_own) == 1);
+    if (all_there) CHECK(seen.size() == 38);
+    check_nothing_left(rig);
+}
+
+struct stat told(const std::string& path) {
+    struct stat all {};
+    REQUIRE(::stat(path.c_str(), &all) == 0);
+    return all;
+}
+
+TEST_CASE("the disks of the end-to-end bench are restored in place, bytes and holes, and scaled with the same data",
+          "[tool]") {
+    const tool_rig rig;
+    const std::string maker = built + "/reprotect_workload";
+    if (!std::filesystem::exists(maker)) {
+        WARN(maker << " is missing");
+        return;
+    }
+    const auto make = [&](std::vector<std::string> words) {
+        words.insert(words.begin(), maker);
+        INFO(words[1]);
+        REQUIRE(run_command(words).exit_code == 0);
+    };
+    make({rig.file("one"), "16", "4"});
+    const std::string source = rig.file("one/source"), same = rig.file("one/same"), changed = rig.file("one/changed");
+    CHECK(run_command({"cmp", source, same}).exit_code == 0);
+    CHECK(run_command({"cmp", source, changed}).exit_code == 1);
+
+    // Every way to spoil a target: other blocks, data that was a hole, a hole that was data, another size.
+    const std::string target = rig.file("target");
+    make({"--restore", changed, target});
+    const std::string other_name = rig.file("other name");
+    std::filesystem::create_hard_link(target, other_name);
+    REQUIRE(run_command({"cp", "--sparse=never", source, target}).ok());
+    REQUIRE(run_command({"truncate", "-s", "+1M", target}).ok());
+    make({"--restore", changed, target});
+    CHECK(run_command({"cmp", changed, target}).exit_code == 0);
+    make({"--pack", changed, rig.file("packed")});
+    make({"--pack", target, rig.file("packed4")});
+    CHECK(run_command({"cmp", rig.file("packed"), rig.file("packed4")}).exit_code == 0);
+    CHECK(told(target).st_ino == told(other_name).st_ino);
+    REQUIRE(run_command({"truncate", "-s", "0", target}).ok());
+    make({"--restore", changed, target});
+    CHECK(run_command({"cmp", changed, target}).exit_code == 0);
+
+    make({rig.file("four"), "16", "4", "4"});
+    CHECK(told(rig.file("four/source")).st_size == 4 * told(source).st_size);
+    make({"--pack", source, rig.file("packed")});
+    make({"--pack", rig.file("four/source"), rig.file("packed4")});
+    CHECK(told(rig.file("packed")).st_size > 3 * 1024 * 1024);
+    CHECK(run_command({"cmp", rig.file("packed"), rig.file("packed4")}).exit_code == 0);
+    make({"--pack", rig.file("four/changed"), rig.file("packed4")});
+    make({"--pack", changed, rig.file("packed")});
+    CHECK(run_command({"cmp", rig.file("packed"), rig.file("packed4")}).exit_code == 0);
+
+    CHECK(run_command({maker, "--equal", source, same}).exit_code == 0);
+    CHECK(run_command({maker, "--equal", source, changed}).exit_code == 1);
+    REQUIRE(run_command({"truncate", "-s", "16M", rig.file("hole")}).ok());
+    CHECK(run_command({maker, "--equal", source, rig.file("hole")}).exit_code == 1);
+    CHECK(run_command({maker, "--equal", rig.file("hole"), source}).exit_code == 1);
+    REQUIRE(run_command({"cp", "--sparse=never", source, rig.file("full")}).ok());
+    CHECK(run_command({maker, "--equal", source, rig.file("full")}).exit_code == 0);
+    CHECK(run_command({maker, "--equal", rig.file("full"), source}).exit_code == 0);
+    REQUIRE(run_command({"truncate", "-s", "+1", rig.file("full")}).ok());
+    CHECK(run_command({maker, "--equal", rig.file("full"), source}).exit_code == 1);
+    make({"--warm", source, changed});
+    make({"--warm", "--holes", source, changed});
+    make({"--read", "16", source, changed});
+}
+
+TEST_CASE("the end-to-end bench gives a wrong result no time, and leaves nothing behind", "[tool]") {
+    const tool_rig rig;
+    const std::string broken = rig.file("broken");
+    std::filesystem::create_directories(broken);
+    std::ofstream(broken + "/reprotect") << "#!/bin/sh\nexit 0\n";
+    std::filesystem::permissions(broken + "/reprotect", std::filesystem::perms::owner_all);
+    std::filesystem::create_symlink(built + "/reprotect_workload", broken + "/reprotect_workload");
+    for (const char* workload : {"w1", "w3", "sparse-sync", "n1-nbdkit"}) {
+        INFO(workload);
+        const command_result result = run_bench(rig, {"--runs", "1", "--only", workload}, broken);
+        INFO(result.errors);
+        if (result.errors.find(" is missing") != std::string::npos) {
+            WARN(result.errors);
+            return;
+        }
+        if (result.errors.find("left out") != std::string::npos) continue;
+        CHECK(result.exit_code == 1);
+        CHECK(result.errors.find("did not make the target equal") != std::string::npos);
+        check_nothing_left(rig);
+    }
+}
+
+TEST_CASE("the end-to-end bench refuses what it does not know", "[tool]") {
+    const tool_rig rig;
+    CHECK(run_bench(rig, {"--only", "w9"}).exit_code == 2);
+    CHECK(run_bench(rig, {"--runs", "0"}).exit_code == 2);
+    CHECK(run_bench(rig, {"--data", "12MiB"}).exit_code == 2);
+    CHECK(run_bench(rig, {"--fast"}).exit_code == 2);
+}
+
+}  // namespace
