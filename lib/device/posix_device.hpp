@@ -5,6 +5,7 @@
 #include "reprotect/device.hpp"
 #include "reprotect/open_device.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -62,6 +63,7 @@ protected:
 private:
     void read_cached(std::uint64_t offset, std::span<std::byte> into);
     void write_cached(std::uint64_t offset, std::span<const std::byte> from);
+    void begin_writeback(std::uint64_t bytes);
     std::size_t read_direct(std::uint64_t offset, std::span<std::byte> into);
     std::size_t write_direct(std::uint64_t offset, std::span<const std::byte> from);
     void write_checked(std::uint64_t offset, std::span<const std::byte> from);
@@ -75,6 +77,7 @@ private:
     std::uint64_t direct_unit_ = 0;  ///< bytes; the part of a transfer that is aligned to it goes direct
     std::uintptr_t memory_unit_ = 1;
     bool flush_failed_ = false;
+    std::atomic<std::uint64_t> unwritten_bytes_{0};  // since the system was last told to begin
 };
 
 }  // namespace reprotect

@@ -12,6 +12,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
+
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -224,6 +226,19 @@ TEST_CASE("a server of an image that dies is an error, not a hang", "[device]") 
     ::kill(server_of(*disk), SIGKILL);
     std::vector<std::byte> some(4096);
     require_failure(failure_of([&] { disk->read(0, some); }), error_kind::peer, "failed: ");
+}
+
+TEST_CASE("what the server inherits from us is not taken for a file of the image", "[device]") {
+    temp_dir folder;
+    const std::string ours = folder.file("ours");
+    make_sparse_file(ours, 4 * megabyte);
+    const int inherited = ::open(ours.c_str(), O_RDWR);  // without O_CLOEXEC, as a shell's redirections are
+    REQUIRE(inherited >= 0);
+    const auto source = open_device(make_image(folder.file("a.qcow2"), "qcow2"));
+    CHECK(source->lies_in().size() == 1);
+    ::close(inherited);
+    const auto target = open_device(ours, to_write);
+    CHECK_FALSE(same_disk(*source, *target));
 }
 
 TEST_CASE("Ctrl-C reaches the sync and not the server, so that the flush still has one", "[device]") {
