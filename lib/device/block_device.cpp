@@ -10,8 +10,11 @@
 #include "device/system_disk.hpp"
 #include "reprotect/error.hpp"
 
+#include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,6 +54,20 @@ block_device::block_device(opened_disk opened) : posix_device(std::move(opened))
     unit_bytes_ = std::max({static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)), std::uint64_t{4096},
                             std::uint64_t{properties_.logical_sector}});
     identity_ = block_identity(descriptor(), size_);
+    loop_info64 loop{};
+    if (::ioctl(descriptor(), LOOP_GET_STATUS64, &loop) == 0) {
+        backing_ = open_loop_backing(descriptor(), O_PATH);
+        backing_offset_ = loop.lo_offset;
+    }
+}
+
+// The kernel does not notice that a loop device's file was cut: reads fail where they meet no cached page, and writes make the
+// file grow again around what is lost.
+std::uint64_t block_device::loop_bytes(std::uint64_t bytes) const {
+    struct stat file {};
+    if (!backing_ || ::fstat(backing_.get(), &file) != 0 || !S_ISREG(file.st_mode)) return bytes;
+    const auto end = static_cast<std::uint64_t>(file.st_size);
+    return std::min(bytes, end > backing_offset_ ? end - backing_offset_ : 0);
 }
 
 void block_device::use_direct() {
@@ -71,7 +88,7 @@ std::uint64_t block_device::current_size() {
                             .holder = {},
                             .hint = "the device may have gone; look at the kernel's log (dmesg)"});
     }
-    return bytes;
+    return loop_bytes(bytes);
 }
 
 extent block_device::whole_units(std::uint64_t offset, std::uint64_t length) const {

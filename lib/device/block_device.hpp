@@ -22,7 +22,11 @@ public:
 private:
     extent whole_units(std::uint64_t offset, std::uint64_t length) const;
 
-    std::uint64_t unit_bytes_ = 4096;  ///< what the kernel may be asked to zero or discard as a whole
+    std::uint64_t loop_bytes(std::uint64_t bytes) const;
+
+    owned_descriptor backing_;          ///< a loop device's file
+    std::uint64_t backing_offset_ = 0;  ///< where the device begins in it
+    std::uint64_t unit_bytes_ = 4096;   ///< what the kernel may be asked to zero or discard as a whole
 };
 
 }  // namespace reprotect
