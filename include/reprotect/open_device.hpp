@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace reprotect {
@@ -24,9 +25,10 @@ struct open_options {
 /// a fixed vhd is its data without the 512-byte footer (and is not resizable). A file of whole 4 KiB with such a footer is
 /// taken for one only if its name ends in .vhd, else refused: the guest of a raw disk could have written the footer.
 ///
-/// `nbd://HOST[:PORT]/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, and with `nbds` over TLS, where `tls-certificates=FOLDER` or
-/// `tls-psk-file=FILE` is a parameter and USER@ the identity (the NBD URI specification; other parameters are ignored). A server's allocation saves reading
-/// and zeroing; several connections are used where the server promises that a flush covers them all. `direct` has no meaning.
+/// `nbd://HOST[:PORT]/EXPORT`, `nbd+unix:///EXPORT?socket=PATH` (the NBD URI specification; parameters that it does not know
+/// are ignored). Over TLS `nbds://HOST[:PORT]/EXPORT?tls-certificates=FOLDER`, with ca-cert.pem there, or for both kinds
+/// `tls-psk-file=FILE` and USER@; what could not check the server is refused (`usage`). A server's allocation saves reading and
+/// zeroing; several connections are used where the server promises that a flush covers them all. `direct` has no meaning.
 /// A server that offers no flush is no target (`unsuitable`). Whoever lost the connection, or waited longer than `patience`,
 /// gets `peer`; a flush that was lost so is `flush_failed`.
 ///
@@ -39,6 +41,10 @@ struct open_options {
 /// Opening writes nothing and takes no lock (see interlock.hpp). Files are opened without following a final link twice: what
 /// is checked is what the descriptor holds.
 std::unique_ptr<device> open_device(const std::string& name, const open_options& options = {});
+
+/// The path of the file or block device that a name stands for ("raw:PATH" without its prefix); nothing for a name that stands
+/// for something else: an export, the disk inside an image, a scheme that is not known. Only looks at the name.
+std::optional<std::string> named_path(const std::string& name);
 
 /// What a raw image's head or tail says that it is: "qcow2", "vmdk", "vhdx", "vpc", "fixed-vhd", or "" for raw.
 std::string detect_container(device& disk);

@@ -89,7 +89,8 @@ std::string to_hex(const digest& value) {
 digest_secret random_secret() {
     digest_secret secret;
     if (RAND_bytes(reinterpret_cast<unsigned char*>(secret.bytes.data()), static_cast<int>(secret.bytes.size())) != 1)
-        throw error(error_kind::usage, "the system's random generator failed");
+        throw error(error_kind::device_io, "the system's random generator failed",
+                    {.operation = "start", .hint = "it wants memory, and getrandom(2) or /dev/urandom"});
     return secret;
 }
 

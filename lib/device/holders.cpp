@@ -310,12 +310,10 @@ std::vector<disk_user> find_users(const native_handle& disk, const std::vector<f
     return search.take();
 }
 
-std::vector<disk_user> find_users(const lower_file& file) {
-    std::vector<disk_user> users = find_users(file.handle, footprint(file.handle.descriptor, file.handle.path));
+void remove_server(std::vector<disk_user>& users, int server) {
     std::erase_if(users, [&](const disk_user& each) {
-        return each.kind == use_kind::image_lock || (each.kind == use_kind::process && each.process == file.server);
+        return each.kind == use_kind::image_lock || (each.kind == use_kind::process && each.process == server);
     });
-    return users;
 }
 
 std::vector<holder> find_holders(const device& disk) {
@@ -324,7 +322,11 @@ std::vector<holder> find_holders(const device& disk) {
         for (disk_user& each : users) holders.push_back(std::move(each.shown));
     };
     if (const auto native = disk.native()) add(find_users(*native, footprint(native->descriptor, native->path)));
-    for (const lower_file& each : disk.lies_in()) add(find_users(each));
+    for (const lower_file& each : disk.lies_in()) {
+        std::vector<disk_user> users = find_users(each.handle, footprint(each.handle.descriptor, each.handle.path));
+        remove_server(users, each.server);
+        add(std::move(users));
+    }
     return holders;
 }
 

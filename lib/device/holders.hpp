@@ -38,9 +38,9 @@ struct held_file {
 std::vector<disk_user> find_users(const native_handle& disk, const std::vector<footing>& lies_on,
                                   std::span<const held_file> held = {});
 
-/// The same of a file below a disk, without the server that has it open for us. QEMU's locks on it are that server's: it would not
-/// run if somebody else held them.
-std::vector<disk_user> find_users(const lower_file& file);
+/// Takes out the process that has a file open for us, and QEMU's locks: they are its own, it would not run if somebody else held
+/// them.
+void remove_server(std::vector<disk_user>& users, int server);
 
 /// The file that a footing stands for, opened for reading; nothing where its name leads elsewhere by now.
 owned_descriptor open_footing(const footing& place);

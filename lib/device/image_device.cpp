@@ -4,6 +4,8 @@
 //
 // Two things stand between: a shell that says the server's process number and hands it a place for its complaints, and setsid,
 // so that the terminal's Ctrl-C, which stops a sync with a flush at its end, does not end the server before that flush.
+// QEMU ends with its client only once that client has been greeted. Until then the shell's child watches a pipe of ours: when it
+// breaks, we are dead, and the server goes, too.
 //
 // Which files the disk lies in, backing chain included, is read from the server's open descriptors: that is what it really
 // opened, whatever the images name.
@@ -26,6 +28,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "device/posix_device.hpp"
@@ -34,7 +37,7 @@
 namespace reprotect {
 namespace {
 
-constexpr int lowest_log_descriptor = 10;  // 3 is the socket's
+constexpr int lowest_given_descriptor = 10;  // 3 is the socket's
 constexpr std::chrono::seconds closing_patience{
     20};  // guessed: all was flushed before; only tables may be left to write
 constexpr std::chrono::milliseconds closing_pause{5};
@@ -51,24 +54,45 @@ std::string quoted(const std::string& value) {
     return doubled;
 }
 
-// What the server writes to its standard error, in a file of memory.
-class server_log {
+// What a server is given while it starts: a file of memory for what it writes to its standard error, and the pipe that says
+// whether we live. The descriptors that it inherits are open in this process only as long as one server starts at a time.
+class server_birth {
 public:
-    server_log() {
-        const owned_descriptor file(::memfd_create("qemu-nbd", 0));
-        descriptor_ = owned_descriptor(::fcntl(file.get(), F_DUPFD, lowest_log_descriptor));
+    server_birth() : lock_(one_at_a_time()) {
+        log_ = owned_descriptor(::memfd_create("qemu-nbd", MFD_CLOEXEC));
+        given_log_ = owned_descriptor(::fcntl(log_.get(), F_DUPFD, lowest_given_descriptor));
+        int ends[2] = {-1, -1};
+        if (::pipe2(ends, O_CLOEXEC) != 0) return;
+        const owned_descriptor watched(ends[0]);
+        lifeline_ = owned_descriptor(ends[1]);
+        given_pipe_ = owned_descriptor(::fcntl(watched.get(), F_DUPFD, lowest_given_descriptor));
     }
-    explicit operator bool() const { return static_cast<bool>(descriptor_); }
-    int get() const { return descriptor_.get(); }
+    server_birth(const server_birth&) = delete;
+    server_birth& operator=(const server_birth&) = delete;
+    // However it went, we are alive, and see to it ourselves from here on.
+    ~server_birth() {
+        if (lifeline_) [[maybe_unused]]
+            const ssize_t told = ::write(lifeline_.get(), "\n", 1);
+    }
+
+    bool complete() const { return log_ && given_log_ && lifeline_ && given_pipe_; }
+    std::string log_number() const { return std::to_string(given_log_.get()); }
+    std::string pipe_number() const { return std::to_string(given_pipe_.get()); }
     std::string text() const {
         std::string text(64 << 10, '\0');
-        const ssize_t length = ::pread(descriptor_.get(), text.data(), text.size(), 0);
+        const ssize_t length = ::pread(log_.get(), text.data(), text.size(), 0);
         text.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
         return text;
     }
 
 private:
-    owned_descriptor descriptor_;
+    static std::mutex& one_at_a_time() {
+        static std::mutex mutex;
+        return mutex;
+    }
+
+    std::unique_lock<std::mutex> lock_;
+    owned_descriptor log_, given_log_, lifeline_, given_pipe_;
 };
 
 struct server_words {
@@ -92,17 +116,17 @@ server_words parse(const std::string& log) {
 }
 
 std::vector<std::string> command(std::string_view format, const std::string& path, bool is_block,
-                                 const open_options& options, int log) {
+                                 const open_options& options, const server_birth& birth) {
     std::string image = "driver=" + std::string(format) + ",file.driver=" + (is_block ? "host_device" : "file") +
                         ",file.filename=" + quoted(path) + ",discard=unmap";
-    std::vector<std::string> words = {
-        "/bin/sh",
-        "-c",
-        R"(exec </dev/null >/dev/null 2>>"/proc/self/fd/$0"; echo $$ >&2; exec setsid qemu-nbd "$@")",
-        std::to_string(log),
-        "--image-opts",
-        "--shared=1",
-        "--discard=unmap"};
+    constexpr const char* script = R"(
+exec </dev/null >/dev/null 2>>"/proc/self/fd/$0"
+echo $$ >&2
+{ read -r alive <"/proc/self/fd/$1" || kill -KILL $$; } 2>/dev/null &
+shift
+LC_ALL=C exec setsid qemu-nbd "$@")";
+    std::vector<std::string> words = {"/bin/sh",           "-c",           script,       birth.log_number(),
+                                      birth.pipe_number(), "--image-opts", "--shared=1", "--discard=unmap"};
     if (options.mode == access::read_only) words.emplace_back("--read-only");
     words.emplace_back(options.direct ? "--cache=none" : "--cache=writeback");
     words.push_back(std::move(image));
@@ -196,12 +220,12 @@ std::vector<lower_file> image_device::lies_in() const {
 
 std::unique_ptr<device> open_image_inside(const std::string& name, std::string_view format, const std::string& path,
                                           std::unique_ptr<device> image, const open_options& options) {
-    const server_log log;
-    if (!log)
+    const server_birth birth;
+    if (!birth.complete())
         refuse(error_kind::device_io, name, "no descriptors are left", "raise the limit of descriptors (ulimit -n)");
     const native_handle handle = image->native().value();
     const nbd_endpoint server{
-        {}, command(format, handle.path, image->properties().kind == device_kind::block_device, options, log.get())};
+        {}, command(format, handle.path, image->properties().kind == device_kind::block_device, options, birth)};
     device_identity identity{{{"kind", std::string(format)}}};
     for (const auto& [key, value] : image->identity().fields) identity.fields.emplace_back("image_" + key, value);
 
@@ -212,9 +236,9 @@ std::unique_ptr<device> open_image_inside(const std::string& name, std::string_v
                                             nbd_device::nature{1, format == "qcow2"});
     } catch (const error& why) {
         if (why.kind() == error_kind::unsuitable) throw;
-        refuse_for_complaint(name, format, parse(log.text()).complaint, why);
+        refuse_for_complaint(name, format, parse(birth.text()).complaint, why);
     }
-    const int process = parse(log.text()).process;
+    const int process = parse(birth.text()).process;
     std::vector<image_device::lower> files = files_of(process, name);
     // A name that was turned round meanwhile must not bring in a disk that was not looked at.
     if (!holds(files, handle))

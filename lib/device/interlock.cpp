@@ -83,12 +83,14 @@ bool all_processes(const std::vector<disk_user>& users) {
 
 class native_guard final : public target_guard {
 public:
-    explicit native_guard(const device& target)
-        : name_(target.name()),
-          descriptor_(::fcntl(target.native()->descriptor, F_DUPFD_CLOEXEC, 0)),
-          path_(target.native()->path),
+    /// `server`: a process that has it open for us, with locks of QEMU's kind; 0 for none.
+    native_guard(std::string name, const native_handle& target, int server)
+        : name_(std::move(name)),
+          server_(server),
+          descriptor_(::fcntl(target.descriptor, F_DUPFD_CLOEXEC, 0)),
+          path_(target.path),
           lies_on_(footprint(descriptor_.get(), path_)),
-          watch_(descriptor_.get()),
+          watch_(descriptor_.get(), server),
           lease_(descriptor_.get()) {
         struct stat status {};
         if (!descriptor_ || ::fstat(descriptor_.get(), &status) != 0) {
@@ -102,7 +104,7 @@ public:
         if (!is_file_) claim_block_device();
         lock_files_below();
         wait_until_unused();
-        keep_machines_out();
+        if (server_ == 0) keep_machines_out();
         if (watch_.working()) watch_.foreign_writer();  // what was written until here is read by the sync like all else
         next_scan_ = clock::now() + scan_interval;
     }
@@ -111,7 +113,11 @@ public:
 
 private:
     native_handle handle() const { return {descriptor_.get(), path_}; }
-    std::vector<disk_user> users() const { return find_users(handle(), lies_on_, held_); }
+    std::vector<disk_user> users() const {
+        std::vector<disk_user> found = find_users(handle(), lies_on_, held_);
+        if (server_ != 0) remove_server(found, server_);
+        return found;
+    }
 
     void lock_against_syncs();
     void lock_files_below();
@@ -126,6 +132,7 @@ private:
     }
 
     std::string name_;
+    int server_;
     owned_descriptor descriptor_;  // the device's own open description, which locks and lease belong to
     std::string path_;
     std::vector<footing> lies_on_;
@@ -246,7 +253,7 @@ void native_guard::wait_until_unused() {
             if (late || !all_processes(seen)) throw in_use(name_, seen);
             continue;
         }
-        if (!is_file_) return;
+        if (!is_file_ || server_ != 0) return;  // the server has it open, so no lease is to be had
         const write_lease::result lease = lease_.take();
         if (lease != write_lease::result::others_have_it_open) return;
         if (!everyone.empty() || has_other_descriptions()) return;  // readers, or ourselves: the scans have to do
@@ -293,7 +300,7 @@ void native_guard::scan(clock::time_point now) {
     } else {
         writer_since_.reset();
         // Without anybody left the door can be shut again.
-        if (is_file_ && everyone.empty() && lease_.take() == write_lease::result::held) return;
+        if (is_file_ && server_ == 0 && everyone.empty() && lease_.take() == write_lease::result::held) return;
     }
     const clock::time_point end = clock::now();
     const clock::duration pause = seen.empty() ? scan_interval : suspect_interval;
@@ -301,43 +308,20 @@ void native_guard::scan(clock::time_point now) {
     next_scan_ = end + (seen.empty() ? std::max(pause, affordable) : pause);
 }
 
-// The file of an image whose server has QEMU's locks: what is left is to keep a second sync away, and to look who else is there.
+// What an image is written to: its files, held one by one, without what their server holds already.
 class image_guard final : public target_guard {
 public:
-    explicit image_guard(const device& target) : name_(target.name()) {
-        for (const lower_file& each : target.lies_in()) {
-            if (!each.written) continue;
-            // Of the device's own open description, which the locks belong to and are not seen by.
-            descriptors_.emplace_back(::fcntl(each.handle.descriptor, F_DUPFD_CLOEXEC, 0));
-            files_.push_back({{descriptors_.back().get(), each.handle.path}, true, each.server});
-            locks_.emplace_back(descriptors_.back().get());
-            if (locks_.back().hold_against_syncs(image_lock::strength::exclusive) == image_lock::result::refused)
-                throw in_use(name_, "target of another sync (through " + each.handle.path + ")",
-                             "wait for that sync to end, or stop it");
-        }
-        look_round();
+    explicit image_guard(const device& target) {
+        for (const lower_file& each : target.lies_in())
+            if (each.written) files_.push_back(std::make_unique<native_guard>(target.name(), each.handle, each.server));
     }
 
     void check() override {
-        if (clock::now() >= next_look_) look_round();
+        for (const auto& each : files_) each->check();
     }
 
 private:
-    void look_round() {
-        const clock::time_point begin = clock::now();
-        for (const lower_file& each : files_) {
-            const std::vector<disk_user> seen = refusing(find_users(each));
-            if (!seen.empty()) throw in_use(name_, seen);
-        }
-        const clock::time_point end = clock::now();
-        next_look_ = end + std::max<clock::duration>(scan_interval, (end - begin) * scan_cost_divisor);
-    }
-
-    std::string name_;
-    std::vector<owned_descriptor> descriptors_;
-    std::vector<lower_file> files_;
-    std::vector<image_lock> locks_;
-    clock::time_point next_look_;
+    std::vector<std::unique_ptr<native_guard>> files_;
 };
 
 // A device of which the system knows nothing: its own server or owner has to keep others away.
@@ -361,7 +345,7 @@ std::unique_ptr<target_guard> guard_target(device& target, const device& source)
     }
     if (!target.lies_in().empty()) return std::make_unique<image_guard>(target);
     if (!target.native()) return std::make_unique<no_guard>();
-    return std::make_unique<native_guard>(target);
+    return std::make_unique<native_guard>(target.name(), *target.native(), 0);
 }
 
 }  // namespace reprotect

@@ -10,16 +10,20 @@
 
 #include "reprotect/error.hpp"
 
+#include <fcntl.h>
 #include <libnbd.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <utility>
 
 namespace reprotect {
@@ -32,14 +36,15 @@ constexpr int slow_drip_factor = 10;               // a trickle of bytes may str
 constexpr milliseconds goodbye_patience{1000};     // for a disconnect that the server need not even answer
 constexpr std::uint64_t unit_bytes_max = 1 << 20;  // the specification says 64 KiB; larger ones were never seen
 constexpr std::uint64_t request_bytes_max = 32 << 20;  // what every server takes, by the specification
+constexpr std::size_t runs_max = 4096;                 // of one answer about allocation; the rest is asked for again
 constexpr int socket_buffer_bytes = 1 << 20;           // measured: unix sockets start with 208 KiB, a fifth of a chunk
 
-std::string last_error() {
-    const char* text = nbd_get_error();
-    std::string said = text != nullptr ? text : "unknown error";
+const char* last_error() noexcept {
+    const char* said = nbd_get_error();
+    if (said == nullptr) return "unknown error";
     // "nbd_connect_uri: " names the function of a library that the reader has never called.
-    const std::size_t colon = said.find(": ");
-    return said.starts_with("nbd_") && colon != std::string::npos ? said.substr(colon + 2) : said;
+    const char* colon = std::strstr(said, ": ");
+    return std::strncmp(said, "nbd_", 4) == 0 && colon != nullptr ? colon + 2 : said;
 }
 
 int milliseconds_until(clock::time_point when) {
@@ -67,11 +72,37 @@ bool turn(nbd_handle* handle, int wake, clock::time_point deadline) {
     return true;
 }
 
-bool is_gone(nbd_handle* handle) {
+// The socket of a server that libnbd started lies in a folder of its own.
+void remove_socket(int socket) {
+    sockaddr_un address{};
+    socklen_t length = sizeof address;
+    if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 || address.sun_family != AF_UNIX)
+        return;
+    std::string path(address.sun_path, strnlen(address.sun_path, sizeof address.sun_path));
+    if (path.empty() || ::unlink(path.c_str()) != 0) return;
+    ::rmdir(path.substr(0, path.rfind('/')).c_str());
+}
+
+bool is_gone(nbd_handle* handle) noexcept {
     return nbd_aio_is_dead(handle) == 1 || nbd_aio_is_closed(handle) == 1;
 }
 
 }  // namespace
+
+struct nbd_connection::request {
+    const char* operation;
+    extent where = {};
+    bool is_flush = false;
+
+    error_detail detail(const std::string& device) const {
+        error_detail detail{.device = device, .operation = operation};
+        if (!is_flush) {
+            detail.offset = where.offset;
+            detail.length = where.length;
+        }
+        return detail;
+    }
+};
 
 struct nbd_connection::command {
     explicit command(nbd_connection& connection) : owner(connection) {}
@@ -79,6 +110,7 @@ struct nbd_connection::command {
     std::condition_variable ready;  // with the connection's mutex: done, or the lead is free
     bool done = false;
     clock::time_point started = clock::now();
+    std::list<command*> place{this};  // its link in the list of followers, made before there is anything to lose
 };
 
 nbd_connection::nbd_connection(std::string name, const nbd_endpoint& server, const nbd_patience& patience)
@@ -119,13 +151,13 @@ void nbd_connection::fail_to_connect(const std::string& why, int code) {
     if (why.find("no export named") != std::string::npos || why.find("server has no export") != std::string::npos) {
         kind = error_kind::not_found;
         hint = "`nbdinfo --list` with the server's address tells the names of its exports";
-    } else if (code == ENOENT) {
+    } else if (code == ENOENT && name_.find("tls-") == std::string::npos) {
         kind = error_kind::not_found;
         hint = "check the socket's name";
-    } else if (code == EACCES || code == EPERM) {
+    } else if ((code == EACCES || code == EPERM) && name_.find("tls-") == std::string::npos) {
         kind = error_kind::permission;
         hint = "run it as root or as a user who may use the socket";
-    } else if (why.find("TLS") != std::string::npos || why.find("gnutls") != std::string::npos) {
+    } else if (name_.find("tls-") != std::string::npos || why.find("TLS") != std::string::npos) {
         hint = "nbds:// and nbds+unix:// use TLS, with tls-certificates=FOLDER or tls-psk-file=FILE in the name";
     } else if (why.find("URI") != std::string::npos || why.find("socket parameter") != std::string::npos) {
         kind = error_kind::usage;
@@ -155,14 +187,18 @@ void nbd_connection::connect(const nbd_endpoint& server) {
         if (clock::now() >= deadline) fail_to_connect("the server does not finish its greeting", ETIMEDOUT);
         turn(handle_, -1, deadline);
     }
+    socket_ = owned_descriptor(::fcntl(nbd_aio_get_fd(handle_), F_DUPFD_CLOEXEC, 0));
+    if (!socket_) fail_to_connect("no descriptors are left", errno);
+    // libnbd keeps the socket's name until it is closed; what a killed process does not clean up is better gone now.
+    if (server.uri.empty()) remove_socket(socket_.get());
     for (const int option : {SO_SNDBUF, SO_RCVBUF})  // where it is not to be had, it is only slower
-        ::setsockopt(nbd_aio_get_fd(handle_), SOL_SOCKET, option, &socket_buffer_bytes, sizeof socket_buffer_bytes);
+        ::setsockopt(socket_.get(), SOL_SOCKET, option, &socket_buffer_bytes, sizeof socket_buffer_bytes);
 }
 
 void nbd_connection::learn_facts() {
     const auto refuse = [this](const std::string& why) { fail_to_connect("the server's export " + why, 0); };
     const std::int64_t size = nbd_get_size(handle_);
-    if (size < 0) refuse("has no usable size (" + last_error() + ")");
+    if (size < 0) refuse(std::string("has no usable size (") + last_error() + ")");
     facts_.size_bytes = static_cast<std::uint64_t>(size);
     const auto flag = [](int answer) { return answer == 1; };
     facts_.read_only = flag(nbd_is_read_only(handle_));
@@ -195,50 +231,44 @@ int nbd_connection::completed(void* data, int*) {
     return 0;                 // its result is fetched by the one who waits
 }
 
-void nbd_connection::run(const char* operation, extent where, const issue& start) {
+void nbd_connection::run(const request& what, const issue& start) {
     command own(*this);
-    const bool is_flush = where.length == 0;
     {
         const std::lock_guard lock(mutex_);
         ++in_flight_;
-        if (is_flush) ++flushes_;
+        if (what.is_flush) ++flushes_;
     }
+    // From a request that was taken until its answer nothing may throw: libnbd holds `own` and the buffer.
     const std::int64_t cookie = start(own);
-    const std::string refused = cookie < 0 ? last_error() : std::string();
     if (cookie >= 0) {
         wake_leader();
         await(own);
+    } else if (is_gone(handle_)) {
+        break_off(last_error());
     }
+    const bool done = cookie >= 0 && nbd_aio_command_completed(handle_, static_cast<std::uint64_t>(cookie)) == 1;
+    const int code = done ? 0 : nbd_get_errno();
     {
         const std::lock_guard lock(mutex_);
         --in_flight_;
-        if (is_flush) --flushes_;
+        if (what.is_flush) --flushes_;
     }
-    if (cookie < 0) {
-        if (is_gone(handle_)) break_off(refused);
-        if (!why_broken().empty()) fail_lost(operation, where);
-        throw error(error_kind::device_io, std::string(operation) + " of " + name_ + " failed: " + refused,
-                    {.device = name_, .operation = operation, .offset = where.offset, .length = where.length});
+    if (done) return;
+    if (code == ENOTCONN || code == ESHUTDOWN || cookie < 0) {
+        if (is_gone(handle_)) break_off("the server closed the connection");
+        if (is_broken()) fail_lost(what);
     }
-    if (nbd_aio_command_completed(handle_, static_cast<std::uint64_t>(cookie)) == 1) return;
-    const int code = nbd_get_errno();
-    if (is_gone(handle_)) break_off("the server closed the connection");
-    if (!why_broken().empty()) fail_lost(operation, where);
-    error_detail detail{.device = name_, .operation = operation};
-    if (!is_flush) {
-        detail.offset = where.offset;
-        detail.length = where.length;
-    }
-    throw system_error(error_kind::device_io, code != 0 ? code : EIO, std::move(detail));
+    throw system_error(error_kind::device_io, code != 0 ? code : EIO, what.detail(name_));
 }
 
-void nbd_connection::await(command& own) {
+void nbd_connection::await(command& own) noexcept {
     std::unique_lock lock(mutex_);
     while (!own.done) {
         if (led_) {
-            const auto place = followers_.insert(followers_.end(), &own);
+            const auto place = own.place.begin();
+            followers_.splice(followers_.end(), own.place);
             own.ready.wait(lock, [&] { return own.done || !led_; });
-            followers_.erase(place);
+            own.place.splice(own.place.begin(), followers_, place);
             continue;
         }
         led_ = true;
@@ -246,13 +276,12 @@ void nbd_connection::await(command& own) {
         lead(own);
         lock.lock();
         led_ = false;
-        if (!followers_.empty()) followers_.front()->ready.notify_one();
     }
-    // Who was told that the lead is free, and had its answer meanwhile, passes the word on.
+    // The lead is free: for one who still waits, also where it was offered to us and we had our answer by then.
     if (!led_ && !followers_.empty()) followers_.front()->ready.notify_one();
 }
 
-void nbd_connection::lead(command& own) {
+void nbd_connection::lead(command& own) noexcept {
     const auto is_done = [&] {
         const std::lock_guard lock(mutex_);
         return own.done;
@@ -270,9 +299,12 @@ void nbd_connection::lead(command& own) {
         const milliseconds patience = patience_now();
         clock::time_point deadline = std::min(last_moved + patience, own.started + slow_drip_factor * patience);
         if (!cut && clock::now() >= deadline) {
-            break_off("the server has not answered for " + std::to_string((patience.count() + 999) / 1000) + " s");
+            std::array<char, 64> why{};
+            std::snprintf(why.data(), why.size(), "the server has not answered for %lld s",
+                          static_cast<long long>((patience.count() + 999) / 1000));
+            break_off(why.data());
             // The state machine finds the end of the stream next and gives all requests up.
-            ::shutdown(nbd_aio_get_fd(handle_), SHUT_RDWR);
+            ::shutdown(socket_.get(), SHUT_RDWR);
             cut = true;
         }
         if (cut) deadline = clock::now() + goodbye_patience;
@@ -281,24 +313,26 @@ void nbd_connection::lead(command& own) {
     }
 }
 
-void nbd_connection::wake_leader() {
-    if ((nbd_aio_get_direction(handle_) & LIBNBD_AIO_DIRECTION_WRITE) == 0) return;
+// The leader waits for the socket as it stood when it began to wait: for what is to be written now, and for a connection that was
+// found dead by the one who sends, it has to look again.
+void nbd_connection::wake_leader() noexcept {
+    if (!is_gone(handle_) && (nbd_aio_get_direction(handle_) & LIBNBD_AIO_DIRECTION_WRITE) == 0) return;
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
 }
 
 // The first reason is the right one: what follows only tells that there is no connection any more.
-void nbd_connection::break_off(const std::string& why) {
+void nbd_connection::break_off(const char* why) noexcept {
     const std::lock_guard lock(mutex_);
-    if (broken_.empty()) broken_ = why;
+    if (broken_[0] == '\0') std::snprintf(broken_.data(), broken_.size(), "%s", why);
 }
 
-std::string nbd_connection::why_broken() {
+bool nbd_connection::is_broken() noexcept {
     const std::lock_guard lock(mutex_);
-    return broken_;
+    return broken_[0] != '\0';
 }
 
-milliseconds nbd_connection::patience_now() {
+milliseconds nbd_connection::patience_now() noexcept {
     const std::lock_guard lock(mutex_);
     return flushes_ != 0 ? std::max(patience_.flush, patience_.answer) : patience_.answer;
 }
@@ -308,42 +342,39 @@ unsigned nbd_connection::in_flight() {
     return in_flight_;
 }
 
-void nbd_connection::fail_lost(const char* operation, extent where) {
-    error_detail detail{.device = name_, .operation = operation};
-    if (where.length != 0) {
-        detail.offset = where.offset;
-        detail.length = where.length;
-    }
+void nbd_connection::fail_lost(const request& what) {
+    error_detail detail = what.detail(name_);
     detail.hint = "look at the server and its log, then run the sync again: it sends only what is still missing";
-    throw error(error_kind::peer, std::string(operation) + " of " + name_ + " failed: " + why_broken(),
+    const std::lock_guard lock(mutex_);
+    throw error(error_kind::peer, std::string(what.operation) + " of " + name_ + " failed: " + broken_.data(),
                 std::move(detail));
 }
 
 void nbd_connection::read(std::uint64_t offset, std::span<std::byte> into) {
-    run("read", {offset, into.size()}, [&](command& own) {
+    run({"read", {offset, into.size()}}, [&](command& own) {
         return nbd_aio_pread(handle_, into.data(), into.size(), offset, {completed, &own, nullptr}, 0);
     });
 }
 
 void nbd_connection::write(std::uint64_t offset, std::span<const std::byte> from) {
-    run("write", {offset, from.size()}, [&](command& own) {
+    run({"write", {offset, from.size()}}, [&](command& own) {
         return nbd_aio_pwrite(handle_, from.data(), from.size(), offset, {completed, &own, nullptr}, 0);
     });
 }
 
 void nbd_connection::flush() {
-    run("flush", {}, [&](command& own) { return nbd_aio_flush(handle_, {completed, &own, nullptr}, 0); });
+    run({"flush", {}, true}, [&](command& own) { return nbd_aio_flush(handle_, {completed, &own, nullptr}, 0); });
 }
 
 void nbd_connection::trim(extent range) {
-    run("discard", range, [&](command& own) {
+    run({"discard", range}, [&](command& own) {
         return nbd_aio_trim(handle_, range.length, range.offset, {completed, &own, nullptr}, 0);
     });
 }
 
 bool nbd_connection::zero(extent range, bool fast_only) {
     try {
-        run("write_zeroes", range, [&](command& own) {
+        run({"write_zeroes", range}, [&](command& own) {
             return nbd_aio_zero(handle_, range.length, range.offset, {completed, &own, nullptr},
                                 fast_only ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
         });
@@ -361,22 +392,29 @@ std::vector<nbd_connection::status> nbd_connection::allocation(extent range) {
         std::uint64_t seen = 0;
         std::vector<status> list = {};
     } found{range};
+    found.list.reserve(runs_max);  // nothing may throw through libnbd
     // Entries beyond the range, empty ones and contexts that were not asked for are possible, and say nothing.
     const auto take = [](void* data, const char* context, std::uint64_t offset, std::uint32_t* entries,
                          std::size_t count, int*) {
         answer& to = *static_cast<answer*>(data);
-        if (std::string_view(context) != LIBNBD_CONTEXT_BASE_ALLOCATION || offset != to.wanted.offset || to.seen != 0)
+        if (std::strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 || offset != to.wanted.offset || to.seen != 0)
             return 0;
         for (std::size_t index = 0; index + 1 < count; index += 2) {
             const std::uint64_t length = std::min<std::uint64_t>(entries[index], to.wanted.length - to.seen);
             if (length == 0) continue;
             // A hole that is not said to read as zeroes may hold anything.
-            to.list.push_back({length, (entries[index + 1] & LIBNBD_STATE_ZERO) != 0});
+            const bool zero = (entries[index + 1] & LIBNBD_STATE_ZERO) != 0;
+            if (!to.list.empty() && to.list.back().reads_as_zero == zero)
+                to.list.back().length += length;
+            else if (to.list.size() < runs_max)
+                to.list.push_back({length, zero});
+            else
+                break;
             to.seen += length;
         }
         return 0;
     };
-    run("allocation", range, [&](command& own) {
+    run({"allocation", range}, [&](command& own) {
         return nbd_aio_block_status(handle_, range.length, range.offset, {take, &found, nullptr},
                                     {completed, &own, nullptr}, 0);
     });

@@ -4,6 +4,7 @@
 #include "base/owned_descriptor.hpp"
 #include "reprotect/extent.hpp"
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -70,7 +71,7 @@ public:
         std::uint64_t length = 0;
         bool reads_as_zero = false;
     };
-    /// From the range's begin on; clipped to it, perhaps ending early, perhaps empty.
+    /// From the range's begin on; clipped to it, neighbours of different kinds, perhaps ending early, perhaps empty.
     std::vector<status> allocation(extent range);
 
     unsigned in_flight();
@@ -81,32 +82,34 @@ public:
 private:
     struct command;
     using issue = std::function<std::int64_t(command&)>;  // a cookie of libnbd's, or -1
+    struct request;
 
     void connect(const nbd_endpoint& server);
     void learn_facts();
-    void run(const char* operation, extent where, const issue& start);
-    void await(command& own);
-    void lead(command& own);
-    void wake_leader();
-    void break_off(const std::string& why);
-    std::string why_broken();
-    std::chrono::milliseconds patience_now();
+    void run(const request& what, const issue& start);
+    void await(command& own) noexcept;
+    void lead(command& own) noexcept;
+    void wake_leader() noexcept;
+    void break_off(const char* why) noexcept;
+    bool is_broken() noexcept;
+    std::chrono::milliseconds patience_now() noexcept;
     [[noreturn]] void fail_to_connect(const std::string& why, int code);
-    [[noreturn]] void fail_lost(const char* operation, extent where);
+    [[noreturn]] void fail_lost(const request& what);
     static int completed(void* data, int* error);
 
     std::string name_;
     nbd_patience patience_;
     nbd_handle* handle_ = nullptr;
     nbd_export facts_;
-    owned_descriptor wake_;  // an eventfd: a request was queued that the leader has to send
+    owned_descriptor wake_;    // an eventfd: a request was queued that the leader has to send
+    owned_descriptor socket_;  // our own name for it, which libnbd does not close
 
     std::mutex mutex_;  // never held while libnbd is called; libnbd's own lock may be held while it is taken
     bool led_ = false;
     std::list<command*> followers_;
     unsigned in_flight_ = 0;
     unsigned flushes_ = 0;
-    std::string broken_;  // why, once it is
+    std::array<char, 256> broken_{};  // why, once it is; no memory is asked for while an answer is owed
 };
 
 }  // namespace reprotect

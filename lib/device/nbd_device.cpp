@@ -9,12 +9,16 @@
 #include "device/range_check.hpp"
 #include "reprotect/error.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace reprotect {
@@ -29,6 +33,8 @@ constexpr std::chrono::milliseconds further_connection_patience{500};
 constexpr std::uint64_t fast_zero_bytes_max = 1ull << 30;   // requests carry lengths of 32 bits
 constexpr std::uint64_t slow_zero_bytes_max = 32ull << 20;  // as much as a write: the server may have to write them
 constexpr std::uint64_t allocation_bytes_max = 1ull << 31;
+constexpr std::uint64_t answer_bytes_min = 64 << 10;  // runs of the session are no shorter either
+constexpr int answers_max = 256;                      // then the caller gets a chance to stop
 constexpr std::uint32_t sector_bytes = 512;
 
 [[noreturn]] void refuse(error_kind kind, const std::string& name, const std::string& why, std::string hint) {
@@ -249,17 +255,37 @@ std::vector<allocation_run> nbd_device::allocation(extent within, std::size_t ru
         at = end;
         return true;
     };
-    while (at < within.end()) {
+    for (int answers = 0; at < within.end() && answers < answers_max; ++answers) {
+        const std::uint64_t begin = at;
         const extent asked = whole_units_around({at, std::min(within.end() - at, allocation_bytes_max)});
         std::uint64_t place = asked.offset;
-        for (const nbd_connection::status& each : connection.allocation(asked)) {
-            place += each.length;
-            if (!add(place, each.reads_as_zero ? content::zero : content::data)) return runs;
+        bool room = true;
+        for (const nbd_connection::status& each : ask_allocation(connection, asked)) {
+            const extent said{place, each.length};
+            place = said.end();
+            // A run that ends within a unit is data there, whatever it is.
+            const extent whole = whole_units_within(said);
+            if (each.reads_as_zero && !whole.empty())
+                room = add(whole.offset, content::data) && add(whole.end(), content::zero);
+            else if (!each.reads_as_zero)
+                room = add(place, content::data);
+            if (!room) return runs;
         }
-        // A server that says nothing of the place where it was asked to begin.
-        if (place == asked.offset && !add(asked.end(), content::data)) return runs;
+        // Whoever answers in crumbs, or not at all, is not asked as often as it has crumbs.
+        if (at - begin < answer_bytes_min && !add(std::min(begin + answer_bytes_min, asked.end()), content::data))
+            return runs;
     }
     return runs;
+}
+
+// Not to be told is no reason to fail: it is all data then.
+std::vector<nbd_connection::status> nbd_device::ask_allocation(nbd_connection& connection, extent range) {
+    try {
+        return connection.allocation(range);
+    } catch (const error& why) {
+        if (why.kind() != error_kind::device_io) throw;
+        return {{range.length, false}};
+    }
 }
 
 // ---- opening by name ----
@@ -282,28 +308,57 @@ std::string percent_decoded(std::string_view text) {
     return decoded;
 }
 
-std::optional<std::string> parameter(std::string_view query, std::string_view key) {
+std::vector<std::string> parameters(std::string_view query, std::string_view key) {
+    std::vector<std::string> values;
     while (!query.empty()) {
         const std::size_t end = std::min(query.find_first_of("&;"), query.size());
         const std::string_view pair = query.substr(0, end);
         query.remove_prefix(std::min(end + 1, query.size()));
-        if (pair.starts_with(key) && pair.size() > key.size() && pair[key.size()] == '=')
-            return percent_decoded(pair.substr(key.size() + 1));
+        const std::size_t equals = pair.find('=');
+        if (equals != std::string_view::npos && percent_decoded(pair.substr(0, equals)) == key)
+            values.push_back(percent_decoded(pair.substr(equals + 1)));
     }
-    return std::nullopt;
+    return values;
 }
 
-// Who the disk is: the server and the export, however they were written. libnbd parses the name again to connect.
+std::optional<std::string> parameter(std::string_view query, std::string_view key) {
+    const std::vector<std::string> values = parameters(query, key);
+    return values.empty() ? std::nullopt : std::optional(values.front());
+}
+
+// libnbd without the mend of CVE-2024-7383 (Debian 12's 1.14) takes any certificate where it finds no authority to check it by,
+// or has no host name to check it for: so it is only asked where it checks.
+void check_tls(const std::string& uri, bool over_unix, std::string_view query) {
+    if (parameter(query, "tls-psk-file")) return;
+    constexpr const char* hint =
+        "write nbds://HOST/EXPORT?tls-certificates=FOLDER with ca-cert.pem in it, or USER@ and tls-psk-file=FILE";
+    if (over_unix)
+        refuse(error_kind::usage, uri, "a certificate cannot be checked where the server has no host name", hint);
+    const auto folder = parameter(query, "tls-certificates");
+    if (!folder) refuse(error_kind::usage, uri, "it names nothing that the server could be known by", hint);
+    if (::access((*folder + "/ca-cert.pem").c_str(), R_OK) != 0)
+        refuse(error_kind::not_found, uri, *folder + "/ca-cert.pem: " + std::generic_category().message(errno), hint);
+}
+
+// Who the disk is: the server and the export, however they were written. libnbd parses the name again to connect, so what it
+// might understand in another way is refused.
 device_identity identity_of(const std::string& uri) {
     std::string_view rest = uri;
-    const bool over_unix = rest.substr(0, rest.find(':')).ends_with("+unix");
+    const std::string_view scheme = rest.substr(0, rest.find(':'));
+    const bool over_unix = scheme.ends_with("+unix");
     rest.remove_prefix(rest.find("://") + 3);
+    if (uri.find('#') != std::string::npos || uri.find('\0') != std::string::npos)
+        refuse(error_kind::usage, uri.c_str(), "it holds a # or a zero byte", "write %23 for a # in a name");
     const std::size_t query_at = std::min(rest.find('?'), rest.size());
     const std::string_view query = rest.substr(std::min(query_at + 1, rest.size()));
     rest = rest.substr(0, query_at);
     const std::size_t slash = std::min(rest.find('/'), rest.size());
     std::string authority(rest.substr(0, slash));
     const std::string export_name = percent_decoded(rest.substr(std::min(slash + 1, rest.size())));
+    for (const std::string_view key : {"socket", "tls-certificates", "tls-psk-file"})
+        if (parameters(query, key).size() > 1)
+            refuse(error_kind::usage, uri, "it has " + std::string(key) + " more than once", "leave one of them");
+    if (scheme.starts_with("nbds")) check_tls(uri, over_unix, query);
 
     std::string server;
     if (over_unix) {

@@ -41,6 +41,7 @@ public:
 
 private:
     nbd_connection& quietest();
+    static std::vector<nbd_connection::status> ask_allocation(nbd_connection& connection, extent range);
     void read_units(extent range, std::span<std::byte> into);
     void write_units(extent range, std::span<const std::byte> from);
     void write_part(extent range, std::span<const std::byte> from);

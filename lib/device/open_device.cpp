@@ -313,6 +313,14 @@ std::string_view scheme_of(std::string_view name) {
 
 }  // namespace
 
+std::optional<std::string> named_path(const std::string& name) {
+    constexpr std::string_view raw_prefix = schemes[0].prefix;
+    if (name.starts_with(raw_prefix)) return name.substr(raw_prefix.size());
+    for (const scheme& each : schemes)
+        if (name.starts_with(each.prefix)) return std::nullopt;
+    return scheme_of(name).empty() ? std::optional(name) : std::nullopt;
+}
+
 std::unique_ptr<device> open_device(const std::string& name, const open_options& options) {
     for (const scheme& each : schemes) {
         if (!name.starts_with(each.prefix)) continue;

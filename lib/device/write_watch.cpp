@@ -45,7 +45,7 @@ write_lease::waiting write_lease::who_waits() const noexcept {
     }
 }
 
-write_watch::write_watch(int descriptor) {
+write_watch::write_watch(int descriptor, int server) : server_(server) {
     // Reporting file ids instead of descriptors, it opens nothing, and needs no privilege since Linux 5.13.
     owned_descriptor events(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID, O_RDONLY));
     if (!events) return;
@@ -67,8 +67,10 @@ int write_watch::foreign_writer() {
         for (auto* event = reinterpret_cast<fanotify_event_metadata*>(buffer); FAN_EVENT_OK(event, rest);
              event = FAN_EVENT_NEXT(event, rest)) {
             const bool overflow = (event->mask & FAN_Q_OVERFLOW) != 0;
-            // Without privilege the kernel names only ourselves, and gives 0 for everybody else.
-            if (overflow || event->pid != own) found = !overflow && event->pid > 0 ? event->pid : -1;
+            // Without privilege the kernel names only ourselves, and gives 0 for everybody else, the server included.
+            if (!overflow && (event->pid == own || (server_ != 0 && (event->pid == server_ || event->pid == 0))))
+                continue;
+            found = !overflow && event->pid > 0 ? event->pid : -1;
         }
     }
 }

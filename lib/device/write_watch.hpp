@@ -32,7 +32,8 @@ private:
 /// Sees writes that other processes make through read-write descriptors, by fanotify(7). Not those through a mapping.
 class write_watch {
 public:
-    explicit write_watch(int descriptor);
+    /// `server`: a process that writes on our behalf; 0 for none.
+    explicit write_watch(int descriptor, int server = 0);
 
     /// False where the kernel, the file system or our rights do not allow it.
     bool working() const noexcept { return static_cast<bool>(events_); }
@@ -41,6 +42,7 @@ public:
 
 private:
     owned_descriptor events_;
+    int server_;
 };
 
 }  // namespace reprotect

@@ -20,7 +20,8 @@ using namespace std::chrono_literals;
 std::array<std::byte, 32> random_nonce() {
     std::array<std::byte, 32> nonce{};
     if (RAND_bytes(reinterpret_cast<unsigned char*>(nonce.data()), static_cast<int>(nonce.size())) != 1)
-        throw error(error_kind::usage, "the system's random generator failed");
+        throw error(error_kind::device_io, "the system's random generator failed",
+                    {.operation = "start", .hint = "it wants memory, and getrandom(2) or /dev/urandom"});
     return nonce;
 }
 
@@ -33,6 +34,17 @@ std::string random_id() {
 
 double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
+}
+
+// The peers know no names: what they found wrong with the target is said with its name and the place.
+error with_name(error why, const std::string& target) {
+    if (why.kind() != error_kind::verification || !why.detail().device.empty()) return why;
+    error_detail detail = why.detail();
+    detail.device = target;
+    std::string place;
+    if (detail.offset && detail.length)
+        place = " at offset " + std::to_string(*detail.offset) + ", length " + std::to_string(*detail.length);
+    return error(why.kind(), "verification of " + target + " failed" + place + ": " + why.what(), std::move(detail));
 }
 
 }  // namespace
@@ -282,7 +294,7 @@ void session::take_finished(side from, finished&& what) {
     done_sides_[from] = true;
     const bool flush_failed = from == target_side && what.why && what.why->kind() == error_kind::flush_failed;
     // The first to fail knows why; the other only heard of it. But that a flush failed must not be lost behind anything.
-    if (what.why && (!failure_ || flush_failed)) failure_ = std::move(what.why);
+    if (what.why && (!failure_ || flush_failed)) failure_ = with_name(std::move(*what.why), target_->name());
 }
 
 void session::stop_peers() {

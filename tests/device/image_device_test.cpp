@@ -4,7 +4,7 @@
 #include "reprotect/interlock.hpp"
 #include "reprotect/open_device.hpp"
 #include "support/bytes.hpp"
-#include "support/device_doubles.hpp"
+#include "support/loop_device.hpp"
 #include "support/process.hpp"
 #include "support/run_command.hpp"
 #include "support/sync_rig.hpp"
@@ -144,7 +144,13 @@ TEST_CASE("an image that a machine uses is refused in either role, by QEMU's own
     const std::string name = make_image(folder.file("used.qcow2"), "qcow2");
     {
         process machine({"qemu-io", "-c", "sleep 60000", folder.file("used.qcow2")});
-        REQUIRE(wait_until([&] { return failure_of([&] { open_device(name); }).has_value(); }));
+        // Not by opening it inside: our own server's lock could keep the machine out.
+        const auto file = open_device("raw:" + folder.file("used.qcow2"));
+        REQUIRE(wait_until([&] {
+            const auto holders = find_holders(*file);
+            return std::any_of(holders.begin(), holders.end(),
+                               [](const holder& each) { return each.who.find("locked") != std::string::npos; });
+        }));
         require_failure(failure_of([&] { open_device(name); }), error_kind::in_use, "lock");
         require_failure(failure_of([&] { open_device(name, to_write); }), error_kind::in_use, "lock");
     }
@@ -218,6 +224,63 @@ TEST_CASE("the server of an image ends with its device, and with the process tha
     CHECK(wait_until([&] { return !runs(server); }));
     for (const int end : pipe_ends) ::close(end);
     CHECK(open_device(name, to_write)->size() == 4 * megabyte);
+}
+
+TEST_CASE("a process that is killed while it opens an image leaves nothing that holds it", "[device]") {
+    temp_dir folder;
+    const std::string name = make_image(folder.file("a.qcow2"), "qcow2");
+    for (int milliseconds = 1; milliseconds <= 21; milliseconds += 2) {
+        CAPTURE(milliseconds);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            const auto disk = open_device(name, to_write);
+            ::pause();
+        }
+        ::usleep(static_cast<useconds_t>(milliseconds) * 1000);
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+        std::optional<error> last;
+        CHECK(wait_until([&] { return !(last = failure_of([&] { open_device(name, to_write); })); },
+                         std::chrono::seconds(10)));
+        if (last) UNSCOPED_INFO(last->what());
+    }
+}
+
+TEST_CASE("a write to a target's image by somebody else ends the sync, and a look at it does not", "[device]") {
+    temp_dir folder;
+    const std::string path = folder.file("target.qcow2");
+    const auto target = open_device(make_image(path, "qcow2"), to_write);
+    memory_device source(4 * megabyte);
+    const auto guard = guard_target(*target, source);
+    target->write(0, random_bytes(1, 100'000));
+    target->flush();
+    guard->check();
+    // Another one who tries, and is refused.
+    CHECK(failure_of([&] { open_device("qcow2:" + path, to_write); }));
+    guard->check();
+    run_checked({"dd", "if=/dev/zero", "of=" + path, "bs=512", "count=1", "seek=300", "conv=notrunc"});
+    const auto seen = failure_of([&] { guard->check(); });
+    require_failure(seen, error_kind::in_use, "wrote to it");
+    require_failure(failure_of([&] { guard->check(); }), error_kind::in_use, "wrote to it");
+}
+
+TEST_CASE("a block device that holds a target's image is claimed", "[device]") {
+    if (!loop_devices_available()) {
+        WARN("no loop devices can be made here");
+        return;
+    }
+    temp_dir folder;
+    make_sparse_file(folder.file("disk"), 8 * megabyte);
+    const loop_device loop(folder.file("disk"));
+    make_image(loop.path(), "qcow2");
+    const auto target = open_device("qcow2:" + loop.path(), to_write);
+    memory_device source(4 * megabyte);
+    const auto guard = guard_target(*target, source);
+    const int claimed = ::open(loop.path().c_str(), O_RDONLY | O_EXCL | O_CLOEXEC);
+    CHECK(claimed < 0);
+    if (claimed >= 0) ::close(claimed);
+    target->write(0, random_bytes(1, 4096));
+    guard->check();
 }
 
 TEST_CASE("a server of an image that dies is an error, not a hang", "[device]") {

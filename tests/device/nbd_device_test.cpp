@@ -111,16 +111,45 @@ TEST_CASE("whatever a server says of its allocation, it covers the range and end
         CHECK(disk->allocation({0, size}, 100) == each.means);
         CHECK(disk->allocation({5, 10}, 1).size() == 1);
     }
-    // One run of a byte at a time: slow, but it ends, and asks on where it stood.
+    // No server makes a call last by answering in crumbs, in less than its own unit, or in runs without end.
+    std::atomic<unsigned> asked_for{0};
     server::script says;
-    says.size = 3000;
-    says.answer = [](server::connection& to, const server::request& asked) {
+    says.size = std::uint64_t{1} << 40;
+    says.answer = [&](server::connection& to, const server::request& asked) {
         if (asked.type != server::block_status) return to.answer_well(asked);
-        to.allocation(asked, {{1, asked.offset % 2 == 0 ? 2u : 0u}});
+        ++asked_for;
+        to.allocation(asked, {{512, asked.offset % 1024 == 0 ? 2u : 0u}});
         return true;
     };
-    server trickling(says);
-    CHECK(open_device(trickling.uri())->allocation({0, 3000}, 5000).size() == 3000);
+    for (const bool units : {false, true}) {
+        CAPTURE(units);
+        if (units) says.block_sizes = {4096, 4096, 1 << 20};
+        asked_for = 0;
+        server trickling(says);
+        const auto disk = open_device(trickling.uri());
+        const auto runs = disk->allocation({0, says.size}, 1000);
+        REQUIRE(!runs.empty());
+        CHECK(runs.back().range.end() >= asked_for * (64u << 10));
+        CHECK(asked_for < 1000);
+    }
+    says.block_sizes = {};
+    says.answer = [&](server::connection& to, const server::request& asked) {
+        if (asked.type != server::block_status) return to.answer_well(asked);
+        to.allocation(asked, std::vector<run>(8'000, run{512, 0}));
+        return true;
+    };
+    server endless(says);
+    CHECK(open_device(endless.uri())->allocation({0, 8'000 * 512}, 100) ==
+          std::vector<allocation_run>{{{0, 8'000 * 512}, content::data}});
+    // A hint that is not given costs nothing but the reading.
+    says.answer = [&](server::connection& to, const server::request& asked) {
+        if (asked.type != server::block_status) return to.answer_well(asked);
+        to.fail(asked, EINVAL);
+        return true;
+    };
+    server unwilling(says);
+    CHECK(open_device(unwilling.uri())->allocation({0, 4096}, 100) ==
+          std::vector<allocation_run>{{{0, 4096}, content::data}});
 }
 
 TEST_CASE("a read that a server answers in part is an error, and never data", "[device]") {
@@ -254,6 +283,29 @@ TEST_CASE("a connection that is lost ends every call with the reason", "[device]
     }
 }
 
+TEST_CASE("a connection that dies while others send and wait is told to all of them at once", "[device]") {
+    // The one who sends finds it dead, and the one who waits for the socket has to hear of it.
+    for (int round = 0; round < 20; ++round) {
+        std::atomic<int> answered{0};
+        server::script says;
+        says.answer = [&](server::connection& to, const server::request& asked) {
+            return ++answered < 30 && to.answer_well(asked);
+        };
+        server leaving(says);
+        const auto disk = open_writable(leaving.uri());
+        const auto begin = std::chrono::steady_clock::now();
+        std::vector<std::thread> threads;
+        for (std::uint64_t worker = 0; worker < 6; ++worker)
+            threads.emplace_back([&, worker] {
+                const bytes some(128 << 10);
+                while (!failure_of([&] { disk->write(worker << 17, some); })) {
+                }
+            });
+        for (std::thread& each : threads) each.join();
+        REQUIRE(std::chrono::steady_clock::now() - begin < 30s);
+    }
+}
+
 TEST_CASE("several connections are used where the server promises that a flush covers them", "[device]") {
     server::script says;
     says.flags = server::has_flags | server::send_flush | server::multi_conn;
@@ -336,6 +388,24 @@ TEST_CASE("TLS is used where the name asks for it, and only with the right key",
                     error_kind::peer, "TLS");
 }
 
+TEST_CASE("a name that TLS could not check the server by is refused before anything is sent", "[device]") {
+    temp_dir folder;
+    server::script says;
+    server any(says);
+    const std::string empty = folder.path().string();
+    for (const std::string& name :
+         {std::string("nbds://127.0.0.1:1/"), "nbds://127.0.0.1:1/?tls-certificates=" + folder.file("none"),
+          "nbds://127.0.0.1:1/?tls-certificates=" + empty,
+          "nbds+unix:///?socket=" + any.path() + "&tls-certificates=" + empty, "nbds+unix:///?socket=" + any.path(),
+          "nbds+unix:///?socket=" + any.path() + "&tls-psk-file=a&tls-psk-file=b"}) {
+        CAPTURE(name);
+        const auto why = failure_of([&] { open_device(name); });
+        REQUIRE(why);
+        CHECK((why->kind() == error_kind::usage || why->kind() == error_kind::not_found));
+    }
+    CHECK(any.connections() == 0);
+}
+
 TEST_CASE("a server that is not there, an export that is not, and a name that is none, are told apart", "[device]") {
     temp_dir folder;
     const auto kind_for = [](const std::string& name) {
@@ -348,6 +418,8 @@ TEST_CASE("a server that is not there, an export that is not, and a name that is
     CHECK(kind_for("nbd+unix:///?socket=" + folder.file("none")) == "not_found");
     CHECK(kind_for("nbd+unix:///export") == "usage");
     CHECK(kind_for("nbd:///export") == "usage");
+    CHECK(kind_for("nbd+unix:///?socket=a&socket=b") == "usage");
+    CHECK(kind_for("nbd+unix:///?socket=a#1") == "usage");
     CHECK(kind_for("nbd://127.0.0.1:1/") == "peer");
     const std::string image = folder.file("disk.img");
     write_whole_file(image, random_bytes(6, 4096));

@@ -1,6 +1,6 @@
-// A real block device that fails on demand: nbdkit serves an image through a script, nbdfuse shows the server as a file,
-// losetup makes a block device of that file. The kernel's whole path lies between a test and the fault: page cache,
-// writeback, loop driver, FUSE.
+// Disks that fail on demand. nbdkit serves an image through a script: an NBD export. nbdfuse shows such a server as a file and
+// losetup makes a block device of that file: then the kernel's whole path lies between a test and the fault, page cache,
+// writeback, loop driver and FUSE.
 //
 // The script asks a file "on-OPERATION" of the rig's folder before it carries out a request; that file holds the rules that
 // the test has set. They come and go while the device is in use. In a rule, $3 is the count and $4 the offset in bytes.
@@ -9,10 +9,7 @@
 #pragma once
 
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <linux/fs.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -23,7 +20,6 @@
 #include <string>
 #include <vector>
 
-#include "base/owned_descriptor.hpp"
 #include "reprotect/extent.hpp"
 #include "support/bytes.hpp"
 #include "support/loop_device.hpp"
@@ -98,31 +94,20 @@ private:
     std::optional<process> process_;
 };
 
-class failing_disk {
+/// An export that fails as the test says.
+class failing_server {
 public:
-    struct options {
-        bool loop_direct =
-            true;  ///< the loop driver goes past nbdfuse's cache, so that what the server holds can be read
-        unsigned sector_bytes = 512;
-    };
-
-    explicit failing_disk(std::span<const std::byte> content) : failing_disk(content, options{}) {}
-    failing_disk(std::span<const std::byte> content, const options& how) {
+    explicit failing_server(std::span<const std::byte> content) {
         write_whole_file(image(), content);
         write_script();
         server_.emplace(folder_.path(), std::vector<std::string>{"sh", folder_.file("script")});
-        file_.emplace(folder_.path(), *server_);
-        loop_.emplace(file_->path(), loop_options{.sector_bytes = how.sector_bytes, .direct = how.loop_direct});
     }
-    failing_disk(const failing_disk&) = delete;
-    failing_disk& operator=(const failing_disk&) = delete;
-    ~failing_disk() { server_->kill(); }
+    failing_server(const failing_server&) = delete;
+    failing_server& operator=(const failing_server&) = delete;
 
-    /// "/dev/loop3"
-    const std::string& path() const { return loop_->path(); }
-    /// The file that the loop device stands on.
-    std::string fuse_file() const { return file_->path(); }
     nbdkit_server& server() { return *server_; }
+    /// As `open_device` takes it.
+    std::string name() const { return server_->uri(); }
 
     /// What the medium holds, whatever the caches show.
     std::vector<std::byte> medium() const { return read_whole_file(image()); }
@@ -169,13 +154,18 @@ public:
         return count;
     }
 
-    /// Nothing of the block device's cache is kept.
-    void drop_cache() const {
-        const owned_descriptor disk(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
-        if (!disk || ::ioctl(disk.get(), BLKFLSBUF, 0) != 0) throw std::runtime_error("the cache stays");
+    /// To clients that come from now on, the range is a hole that reads as zeroes, whatever it holds.
+    void claim_hole(extent where) const {
+        std::ofstream(folder_.file("extents"))
+            << "0 " << where.offset << '\n'
+            << where.offset << ' ' << where.length << " hole,zero\n"
+            << where.end() << ' ' << std::filesystem::file_size(image()) - where.end() << '\n';
     }
 
     static constexpr extent everything{0, std::uint64_t{1} << 62};
+
+protected:
+    const std::filesystem::path& folder() const { return folder_.path(); }
 
 private:
     std::string image() const { return folder_.file("image"); }
@@ -207,6 +197,8 @@ case $1 in
 thread_model) echo parallel ;;
 get_size) stat -c %s image ;;
 can_write|can_flush|can_trim|can_zero) exit 0 ;;
+can_extents) if [ -e extents ]; then exit 0; else exit 3; fi ;;
+extents) cat extents ;;
 pread) exec dd if=image iflag=skip_bytes,count_bytes,fullblock bs=256K skip="$4" count="$3" status=none ;;
 pwrite) exec dd of=image oflag=seek_bytes iflag=fullblock bs=256K seek="$4" conv=notrunc status=none ;;
 trim|zero) exec fallocate --punch-hole --offset "$4" --length "$3" image ;;
@@ -219,8 +211,30 @@ esac
 
     temp_dir folder_;
     std::optional<nbdkit_server> server_;
-    std::optional<nbd_file> file_;
-    std::optional<loop_device> loop_;
+};
+
+/// The same as a block device.
+class failing_disk : public failing_server {
+public:
+    struct options {
+        bool loop_direct =
+            true;  ///< the loop driver goes past nbdfuse's cache, so that what the server holds can be read
+        unsigned sector_bytes = 512;
+    };
+
+    explicit failing_disk(std::span<const std::byte> content) : failing_disk(content, options{}) {}
+    failing_disk(std::span<const std::byte> content, const options& how)
+        : failing_server(content),
+          file_(folder(), server()),
+          loop_(file_.path(), loop_options{.sector_bytes = how.sector_bytes, .direct = how.loop_direct}) {}
+    ~failing_disk() { server().kill(); }
+
+    /// "/dev/loop3"
+    const std::string& path() const { return loop_.path(); }
+
+private:
+    nbd_file file_;
+    loop_device loop_;
 };
 
 /// Empty where such devices can be made here, else why not; tried once. A test says so with WARN and returns.

@@ -18,18 +18,13 @@
 namespace reprotect::tool {
 namespace {
 
-std::string path_of(const std::string& name) {
-    constexpr std::string_view raw_prefix = "raw:";
-    return name.starts_with(raw_prefix) ? name.substr(raw_prefix.size()) : name;
-}
-
 // Under devtmpfs a name that is missing is a device that is missing; a file there would fill memory, and help nobody.
 void refuse_new_file_under_dev(const std::string& name) {
-    const std::string path = path_of(name);
+    const auto path = named_path(name);
     struct stat info {};
-    if (::stat(path.c_str(), &info) == 0 || errno != ENOENT) return;
+    if (!path || ::stat(path->c_str(), &info) == 0 || errno != ENOENT) return;
     std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
+    const std::filesystem::path folder = std::filesystem::absolute(*path, ignored).parent_path();
     const std::string real = std::filesystem::weakly_canonical(folder, ignored).string() + "/";
     if (!real.starts_with("/dev/") || real.starts_with("/dev/shm/")) return;
     throw make_error(error_kind::not_found, fmt::format("there is no device {}", name),
@@ -39,12 +34,11 @@ void refuse_new_file_under_dev(const std::string& name) {
 // Whether a sync would make the target: a dry run must not promise what the sync refuses. A link that leads nowhere is there;
 // images inside files, and exports, are not made.
 bool could_be_made(const std::string& name) {
-    const std::string path = path_of(name);
+    const auto path = named_path(name);
     struct stat info {};
-    if (path == name && name.find(':') < name.find('/')) return false;
-    if (path.empty() || path.back() == '/' || ::lstat(path.c_str(), &info) == 0) return false;
+    if (!path || path->empty() || path->back() == '/' || ::lstat(path->c_str(), &info) == 0) return false;
     std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
+    const std::filesystem::path folder = std::filesystem::absolute(*path, ignored).parent_path();
     return ::access(folder.c_str(), W_OK | X_OK) == 0;
 }
 
