@@ -122,7 +122,7 @@ std::vector<std::string> command(std::string_view format, const std::string& pat
     constexpr const char* script = R"(
 exec </dev/null >/dev/null 2>>"/proc/self/fd/$0"
 echo $$ >&2
-{ read -r alive <"/proc/self/fd/$1" || kill -KILL $$; } 2>/dev/null &
+{ read -r alive <"/proc/self/fd/$1" || kill -KILL $$; } 3<&- 2>/dev/null &
 shift
 LC_ALL=C exec setsid qemu-nbd "$@")";
     std::vector<std::string> words = {"/bin/sh",           "-c",           script,       birth.log_number(),

@@ -9,6 +9,9 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <utility>
+
+#include "reprotect/error.hpp"
 
 namespace reprotect {
 namespace {
@@ -61,7 +64,13 @@ bool is_sync_locked(int descriptor) {
     return held_by_others(descriptor, {own_byte, 1});
 }
 
-image_lock::image_lock(int descriptor) : descriptor_(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)) {}
+image_lock::image_lock(int descriptor) : descriptor_(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)) {
+    if (descriptor_) return;
+    error_detail detail;
+    detail.operation = "lock";
+    detail.hint = "raise the limit of descriptors (ulimit -n)";
+    throw system_error(error_kind::device_io, errno, std::move(detail));
+}
 
 image_lock::~image_lock() {
     // The description outlives this object in the device, so closing the duplicate would not unlock.

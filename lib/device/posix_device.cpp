@@ -133,6 +133,10 @@ void posix_device::begin_writeback(std::uint64_t bytes) {
 }
 
 void posix_device::write_cached(std::uint64_t offset, std::span<const std::byte> from) {
+    // File systems let one writer at a time into a file's cache; who waits for that in the kernel spins on a core that others
+    // could use (measured: a fifth of the samples of a full copy onto ext4).
+    std::unique_lock alone(one_writer_, std::defer_lock);
+    if (properties_.kind == device_kind::file) alone.lock();
     std::size_t done = 0;
     unsigned tries = 0;
     while (done < from.size()) {
@@ -145,6 +149,7 @@ void posix_device::write_cached(std::uint64_t offset, std::span<const std::byte>
         const int code = put == 0 ? EAGAIN : errno;  // a write of nothing says no more than "not now"
         if (!try_again(code, tries)) fail("write", put == 0 ? EIO : code, {offset + done, from.size() - done});
     }
+    if (alone) alone.unlock();
     begin_writeback(from.size());
 }
 

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <string>
 
@@ -77,6 +78,7 @@ private:
     std::uint64_t direct_unit_ = 0;  ///< bytes; the part of a transfer that is aligned to it goes direct
     std::uintptr_t memory_unit_ = 1;
     bool flush_failed_ = false;
+    std::mutex one_writer_;
     std::atomic<std::uint64_t> unwritten_bytes_{0};  // since the system was last told to begin
 };
 

@@ -47,11 +47,12 @@ std::string number_text(dev_t number) {
     return std::to_string(major(number)) + ":" + std::to_string(minor(number));
 }
 
-// "nfs:server:/export" of a file system without an id of its own: the source field of its mount.
+// "nfs:server:/export" of a file system without an id of its own: the source field of its mount, where it names a place.
+// "tmpfs" and "fuse" name none, and are the same for every mount.
 std::string mount_source(dev_t number) {
-    for (const mount_entry& entry : mount_table()) {
-        if (entry.device == number) return entry.type + ":" + entry.source;
-    }
+    for (const mount_entry& entry : mount_table())
+        if (entry.device == number && entry.source.find('/') != std::string::npos)
+            return entry.type + ":" + entry.source;
     return {};
 }
 
@@ -87,7 +88,8 @@ std::string file_system_id(int descriptor, dev_t number) {
     if (const std::string uuid = file_system_uuid(descriptor); !uuid.empty()) return "uuid:" + uuid;
     if (!fsid.empty()) return "fsid:" + fsid;
     const std::string source = mount_source(number);
-    return source.empty() ? "dev:" + number_text(number) : "mount:" + source;
+    return source.empty() ? "dev:" + number_text(number) + "@" + read_line("/proc/sys/kernel/random/boot_id")
+                          : "mount:" + source;
 }
 
 std::string boot_bound_id(const block_disk& disk) {

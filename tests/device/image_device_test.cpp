@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -131,12 +132,14 @@ TEST_CASE("a damaged image and a missing backing file are told in qemu's words",
     const std::string over =
         make_image(folder.file("over.qcow2"), "qcow2", {"-b", folder.file("base.qcow2"), "-F", "qcow2"});
     std::filesystem::remove(folder.file("base.qcow2"));
+    const auto begin = std::chrono::steady_clock::now();
     require_failure(failure_of([&] { open_device(over); }), error_kind::not_found, "base.qcow2");
     const std::string broken = make_image(folder.file("broken.qcow2"), "qcow2");
     std::fstream(folder.file("broken.qcow2"), std::ios::in | std::ios::out | std::ios::binary)
         .seekp(20)
         .write("\xff\xff\xff\xff", 4);
     require_failure(failure_of([&] { open_device(broken); }), error_kind::unsuitable, "qemu-nbd");
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));  // told, not found out by waiting
 }
 
 TEST_CASE("an image that a machine uses is refused in either role, by QEMU's own locks", "[device]") {
