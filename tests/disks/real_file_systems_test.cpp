@@ -163,20 +163,21 @@ void sync_aged(const std::string& name) {
     }
 }
 
-TEST_CASE("a stale ext4 becomes equal, and e2fsck, the kernel and every file agree", "[disks][slow][no-tsan]") {
+TEST_CASE("a stale ext4 becomes equal, and e2fsck, the kernel and every file agree", "[disks][slow][no-tsan][soak]") {
     sync_aged("ext4");
 }
 
-TEST_CASE("a stale xfs becomes equal, and xfs_repair, the kernel and every file agree", "[disks][slow][no-tsan]") {
+TEST_CASE("a stale xfs becomes equal, and xfs_repair, the kernel and every file agree",
+          "[disks][slow][no-tsan][soak]") {
     sync_aged("xfs");
 }
 
 TEST_CASE("a stale btrfs becomes equal, and its checker, the kernel and every file agree",
-          "[disks][slow][serial][no-tsan]") {
+          "[disks][slow][serial][no-tsan][soak]") {
     sync_aged("btrfs");
 }
 
-TEST_CASE("a stale NTFS becomes equal, and its tools, its mount and every file agree", "[disks][slow][no-tsan]") {
+TEST_CASE("a stale NTFS becomes equal, and its tools, its mount and every file agree", "[disks][slow][no-tsan][soak]") {
     sync_aged("ntfs");
 }
 

@@ -147,7 +147,8 @@ private:
 
 }  // namespace
 
-TEST_CASE("a sync that is killed at any moment leaves a record that is true, and the next one ends equal", "[faults]") {
+TEST_CASE("a sync that is killed at any moment leaves a record that is true, and the next one ends equal",
+          "[faults][soak]") {
     const std::uint64_t seed = number_from("REPROTECT_SEED", std::random_device()());
     const std::uint64_t rounds = number_from("REPROTECT_SOAK", 20);
     std::mt19937_64 random(seed);
