@@ -14,7 +14,7 @@ namespace reprotect {
 
 struct rate_options {
     std::uint32_t block_bytes = block_bytes_default;  ///< what a digest covers
-    std::uint32_t chunk_bytes = chunk_bytes_default;  ///< what a disk's thread takes at once
+    std::uint32_t chunk_bytes = chunk_bytes_default;  ///< what a disk's thread takes at once, at most 16 MiB
     unsigned depth = 16;                              ///< reads in flight, 1 to 256
     unsigned threads = 0;                             ///< what "all" stands for; 0: as many as there are cores
     double seconds = 0.2;                             ///< for each figure of the processor; above 0, at most 60
@@ -47,8 +47,10 @@ struct machine_rates {
 struct disk_rate {
     std::uint64_t read_bytes = 0;
     double seconds = 0;
-    bool direct = false;  ///< past the page cache
-    bool whole = false;   ///< all data of the disk was read; else the time was up
+    unsigned depth = 0;             ///< reads in flight: fewer than asked for where there are fewer chunks or threads
+    std::uint32_t piece_bytes = 0;  ///< of one read, at most
+    bool direct = false;            ///< past the page cache
+    bool whole = false;             ///< all data of the disk was read; else the time was up
     /// Absent where there was no data to read.
     std::optional<double> bytes_per_second() const noexcept {
         if (read_bytes == 0 || !(seconds > 0)) return std::nullopt;
@@ -56,13 +58,15 @@ struct disk_rate {
     }
 };
 
-/// Measures the processor and the memory; takes about 10 times `options.seconds` and at most
-/// 512 MiB and 256 KiB a thread. Throws `error`: usage,
-/// `interrupted` when cancelled, `device_io` where there is no memory or no thread.
+/// Measures the processor and the memory; takes about 10 times `options.seconds`, and memory of at most 512 MiB and
+/// 256 KiB a thread, whatever the depth and the chunk are. Throws `error`: usage, `interrupted` when cancelled,
+/// `device_io` where there is no memory or no thread.
 machine_rates measure_machine(const rate_options& options = {}, std::stop_token cancel = {});
 
-/// Reads a disk, and never writes. Each byte is read at most once; memory is depth × chunk for a direct device, at most
-/// depth × 256 KiB for others. Throws `error`; `interrupted` when cancelled.
+/// Reads a disk, and never writes. Each byte is read at most once. Memory is depth × chunk for a direct device, which is
+/// 16 MiB by default and 4 GiB at most, and no option bounds it further; for others it is depth × the lesser of the chunk
+/// and 256 KiB, 64 MiB at most. Throws `error`: usage, `interrupted` when cancelled, `device_io` where there is no memory
+/// or no thread, and what the device throws.
 disk_rate measure_disk(device& disk, const rate_options& options = {}, std::stop_token cancel = {});
 
 }  // namespace reprotect

@@ -8,6 +8,7 @@
 
 #include "device/page_cache.hpp"
 #include "device/system_disk.hpp"
+#include "device/topology.hpp"
 #include "reprotect/error.hpp"
 
 #include <fcntl.h>
@@ -54,11 +55,28 @@ block_device::block_device(opened_disk opened) : posix_device(std::move(opened))
     unit_bytes_ = std::max({static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)), std::uint64_t{4096},
                             std::uint64_t{properties_.logical_sector}});
     identity_ = block_identity(descriptor(), size_);
+    find_backing_file();
+    if (const std::uint64_t within = loop_bytes(size_); within < size_)
+        throw error(
+            error_kind::unsuitable,
+            "open of " + name() + " refused: the loop device's file ends after " + std::to_string(within) + " of its " +
+                std::to_string(size_) + " bytes",
+            {.device = name(),
+             .operation = "open",
+             .offset = {},
+             .length = {},
+             .holder = {},
+             .hint = "somebody cut the file: bring it back, or take its new size with `losetup --set-capacity`"});
+}
+
+void block_device::find_backing_file() {
     loop_info64 loop{};
-    if (::ioctl(descriptor(), LOOP_GET_STATUS64, &loop) == 0) {
-        backing_ = open_loop_backing(descriptor(), O_PATH);
-        backing_offset_ = loop.lo_offset;
-    }
+    struct stat node {};
+    if (::ioctl(descriptor(), LOOP_GET_STATUS64, &loop) != 0 || ::fstat(descriptor(), &node) != 0) return;
+    backing_ = open_loop_backing(descriptor(), O_PATH);
+    backing_offset_ = loop.lo_offset;
+    const block_disk place = find_block_disk(node.st_rdev);
+    if (!place.partition.empty()) backing_offset_ += partition_range(place.folder).offset;
 }
 
 // The kernel does not notice that a loop device's file was cut: reads fail where they meet no cached page, and writes make the

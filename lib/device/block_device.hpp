@@ -22,6 +22,7 @@ public:
 private:
     extent whole_units(std::uint64_t offset, std::uint64_t length) const;
 
+    void find_backing_file();
     std::uint64_t loop_bytes(std::uint64_t bytes) const;
 
     owned_descriptor backing_;          ///< a loop device's file

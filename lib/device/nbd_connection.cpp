@@ -72,15 +72,15 @@ bool turn(nbd_handle* handle, int wake, clock::time_point deadline) {
     return true;
 }
 
-// The socket of a server that libnbd started lies in a folder of its own.
+// The socket of a server that libnbd started. Its folder, which is only ours, stays until libnbd removes both: the name must not
+// become free for somebody else in between.
 void remove_socket(int socket) {
     sockaddr_un address{};
     socklen_t length = sizeof address;
     if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 || address.sun_family != AF_UNIX)
         return;
-    std::string path(address.sun_path, strnlen(address.sun_path, sizeof address.sun_path));
-    if (path.empty() || ::unlink(path.c_str()) != 0) return;
-    ::rmdir(path.substr(0, path.rfind('/')).c_str());
+    const std::string path(address.sun_path, strnlen(address.sun_path, sizeof address.sun_path));
+    if (!path.empty()) ::unlink(path.c_str());
 }
 
 bool is_gone(nbd_handle* handle) noexcept {
@@ -147,18 +147,23 @@ void nbd_connection::disconnect() {
 
 void nbd_connection::fail_to_connect(const std::string& why, int code) {
     error_kind kind = error_kind::peer;
+    const bool over_tls = name_.starts_with("nbds");
     std::string hint = "check that the server runs, and that its address and port are right";
     if (why.find("no export named") != std::string::npos || why.find("server has no export") != std::string::npos) {
         kind = error_kind::not_found;
         hint = "`nbdinfo --list` with the server's address tells the names of its exports";
-    } else if (code == ENOENT && name_.find("tls-") == std::string::npos) {
+    } else if (code == ENOENT && !over_tls) {
         kind = error_kind::not_found;
         hint = "check the socket's name";
-    } else if ((code == EACCES || code == EPERM) && name_.find("tls-") == std::string::npos) {
+    } else if ((code == EACCES || code == EPERM) && !over_tls) {
         kind = error_kind::permission;
         hint = "run it as root or as a user who may use the socket";
-    } else if (name_.find("tls-") != std::string::npos || why.find("TLS") != std::string::npos) {
-        hint = "nbds:// and nbds+unix:// use TLS, with tls-certificates=FOLDER or tls-psk-file=FILE in the name";
+    } else if (over_tls || why.find("TLS") != std::string::npos) {
+        hint = over_tls ? "check that the server runs, its certificate and name, the authority in "
+                          "tls-certificates=FOLDER, or USER@ and the "
+                          "key in tls-psk-file=FILE; all must be readable"
+                        : "the server wants TLS: write nbds:// or nbds+unix://, with tls-certificates=FOLDER or "
+                          "tls-psk-file=FILE";
     } else if (why.find("URI") != std::string::npos || why.find("socket parameter") != std::string::npos) {
         kind = error_kind::usage;
         hint = "write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH";
@@ -189,7 +194,7 @@ void nbd_connection::connect(const nbd_endpoint& server) {
     }
     socket_ = owned_descriptor(::fcntl(nbd_aio_get_fd(handle_), F_DUPFD_CLOEXEC, 0));
     if (!socket_) fail_to_connect("no descriptors are left", errno);
-    // libnbd keeps the socket's name until it is closed; what a killed process does not clean up is better gone now.
+    // Nobody else is to connect; and what a killed process leaves behind is then an empty folder.
     if (server.uri.empty()) remove_socket(socket_.get());
     for (const int option : {SO_SNDBUF, SO_RCVBUF})  // where it is not to be had, it is only slower
         ::setsockopt(socket_.get(), SOL_SOCKET, option, &socket_buffer_bytes, sizeof socket_buffer_bytes);

@@ -67,9 +67,10 @@ int write_watch::foreign_writer() {
         for (auto* event = reinterpret_cast<fanotify_event_metadata*>(buffer); FAN_EVENT_OK(event, rest);
              event = FAN_EVENT_NEXT(event, rest)) {
             const bool overflow = (event->mask & FAN_Q_OVERFLOW) != 0;
-            // Without privilege the kernel names only ourselves, and gives 0 for everybody else, the server included.
-            if (!overflow && (event->pid == own || (server_ != 0 && (event->pid == server_ || event->pid == 0))))
-                continue;
+            // Without privilege the kernel names only ourselves, and gives 0 for everybody else, the server included. With it,
+            // 0 is somebody of another PID namespace.
+            const bool may_be_server = server_ != 0 && (event->pid == server_ || (event->pid == 0 && ::geteuid() != 0));
+            if (!overflow && (event->pid == own || may_be_server)) continue;
             found = !overflow && event->pid > 0 ? event->pid : -1;
         }
     }

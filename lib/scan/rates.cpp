@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <random>
 #include <thread>
 
@@ -49,6 +50,12 @@ steady::duration duration_of(double seconds) {
 
 error interrupted(const std::string& device = {}) {
     return error(error_kind::interrupted, "interrupted", {.device = device});
+}
+
+error no_memory(const std::string& device = {}) {
+    const char* hint = device.empty() ? "use fewer --threads" : "use a smaller --depth or --chunk-size";
+    return error(error_kind::device_io, (device.empty() ? "" : device + ": ") + "out of memory",
+                 {.device = device, .hint = hint});
 }
 
 // Threads that begin together; the first exception of any is kept, and stops the rest by their own look at `failed`.
@@ -103,11 +110,17 @@ private:
         }
         try {
             work_();
+        } catch (const std::bad_alloc&) {
+            fail(no_memory(device_));
         } catch (...) {
-            const std::lock_guard lock(mutex_);
-            if (!failure_) failure_ = caught_error(device_);
-            failed_ = true;
+            fail(caught_error(device_));
         }
+    }
+
+    void fail(error why) {
+        const std::lock_guard lock(mutex_);
+        if (!failure_) failure_ = std::move(why);
+        failed_ = true;
     }
 
     const std::string device_;
@@ -273,17 +286,19 @@ public:
           options_(options),
           cancel_(cancel),
           shape_{disk.size(), options.chunk_bytes, options.block_bytes},
-          pool_(std::make_shared<buffer_pool>(disk.properties().direct
-                                                  ? std::size_t{options.chunk_bytes}
-                                                  : std::min<std::size_t>(piece_bytes, options.chunk_bytes))) {}
+          read_max_(disk.properties().direct ? options.chunk_bytes
+                                             : std::min(std::uint32_t{piece_bytes}, options.chunk_bytes)),
+          pool_(std::make_shared<buffer_pool>(read_max_)) {}
 
     disk_rate run() {
         disk_rate result;
         result.direct = disk_.properties().direct;
+        result.piece_bytes = read_max_;
         {
             const std::uint64_t useful = std::max<std::uint64_t>(shape_.chunk_count(), 1);
             crew readers(static_cast<unsigned>(std::min<std::uint64_t>(options_.depth, useful)), disk_.name(),
                          [this] { work(); });
+            result.depth = readers.size();
             end_ = steady::now() + duration_of(options_.disk_seconds);
             result.seconds = readers.go();
         }
@@ -344,6 +359,7 @@ private:
     const rate_options& options_;
     const std::stop_token& cancel_;
     const geometry shape_;
+    const std::uint32_t read_max_;
     std::shared_ptr<buffer_pool> pool_;  // as a pool must be: its buffers hold it
     steady::time_point end_;
     std::atomic<bool> stopped_{false};
@@ -355,7 +371,7 @@ private:
 
 }  // namespace
 
-machine_rates measure_machine(const rate_options& options, std::stop_token cancel) {
+machine_rates measure_machine(const rate_options& options, std::stop_token cancel) try {
     check(options);
     machine_rates rates;
     rates.threads = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
@@ -374,11 +390,15 @@ machine_rates measure_machine(const rate_options& options, std::stop_token cance
         for (const char* content : {"text", "random"})
             rates.zstd.push_back(compressing(level, content, options, cancel));
     return rates;
+} catch (const std::bad_alloc&) {
+    throw no_memory();
 }
 
-disk_rate measure_disk(device& disk, const rate_options& options, std::stop_token cancel) {
+disk_rate measure_disk(device& disk, const rate_options& options, std::stop_token cancel) try {
     check(options);
     return reading(disk, options, cancel).run();
+} catch (const std::bad_alloc&) {
+    throw no_memory(disk.name());
 }
 
 }  // namespace reprotect

@@ -13,6 +13,8 @@
 #include <catch2/catch.hpp>
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 
 #include <chrono>
 #include <filesystem>
@@ -62,6 +64,13 @@ bool runs(int process) {
     std::ifstream status("/proc/" + std::to_string(process) + "/stat");
     std::string line;
     return std::getline(status, line) && line.find(") Z ") == std::string::npos;
+}
+
+// For a child that will be killed: libnbd makes the folder of a server's socket in /tmp, and only the living can remove it. So
+// the child's /tmp is the test's own folder, which takes all that lies in it along. False where only root could do that.
+bool move_temporary_files(const temp_dir& folder) {
+    return ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+           ::mount(folder.path().c_str(), "/tmp", nullptr, MS_BIND, nullptr) == 0;
 }
 
 TEST_CASE("an image of every format takes a sync and holds it, as its own tools see", "[device]") {
@@ -215,7 +224,7 @@ TEST_CASE("the server of an image ends with its device, and with the process tha
     REQUIRE(::pipe2(pipe_ends, O_CLOEXEC) == 0);
     const pid_t child = ::fork();
     if (child == 0) {
-        const auto disk = open_device(name, to_write);
+        const auto disk = open_device(move_temporary_files(folder) ? "qcow2:/tmp/a.qcow2" : name, to_write);
         const int own = disk->lies_in()[0].server;
         if (::write(pipe_ends[1], &own, sizeof own) != sizeof own) ::_exit(1);
         ::pause();
@@ -236,7 +245,7 @@ TEST_CASE("a process that is killed while it opens an image leaves nothing that 
         CAPTURE(milliseconds);
         const pid_t child = ::fork();
         if (child == 0) {
-            const auto disk = open_device(name, to_write);
+            const auto disk = open_device(move_temporary_files(folder) ? "qcow2:/tmp/a.qcow2" : name, to_write);
             ::pause();
         }
         ::usleep(static_cast<useconds_t>(milliseconds) * 1000);

@@ -388,6 +388,91 @@ TEST_CASE("TLS is used where the name asks for it, and only with the right key",
                     error_kind::peer, "TLS");
 }
 
+// An authority of the test's own, and certificates that it signs.
+class authority {
+public:
+    authority() {
+        make_key("ca-key.pem");
+        run_checked({"openssl", "req", "-x509", "-new", "-sha256", "-days", "2", "-key", folder_.file("ca-key.pem"),
+                     "-subj", "/CN=the test's authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out",
+                     folder_.file("ca-cert.pem")});
+    }
+
+    /// A folder as a client wants it, with ca-cert.pem.
+    std::string folder() const { return folder_.path().string(); }
+
+    /// A folder as a server wants it. `names` is its subjectAltName: "DNS:localhost,IP:127.0.0.1"
+    std::string certify(const std::string& common_name, const std::string& names) const {
+        const std::string place = folder_.file("server");
+        const auto file = [&](const std::string& name) { return place + "/" + name; };
+        std::filesystem::create_directory(place);
+        make_key("server/server-key.pem");
+        const std::string says = "subjectAltName=" + names + "\nextendedKeyUsage=serverAuth\n";
+        write_whole_file(file("extensions"), std::as_bytes(std::span(says)));
+        run_checked({"openssl", "req", "-new", "-sha256", "-key", file("server-key.pem"), "-subj", "/CN=" + common_name,
+                     "-out", file("request")});
+        run_checked({"openssl", "x509", "-req", "-sha256", "-days", "2", "-in", file("request"), "-CA",
+                     folder_.file("ca-cert.pem"), "-CAkey", folder_.file("ca-key.pem"), "-CAcreateserial", "-extfile",
+                     file("extensions"), "-out", file("server-cert.pem")});
+        std::filesystem::copy_file(folder_.file("ca-cert.pem"), file("ca-cert.pem"));
+        return place;
+    }
+
+private:
+    void make_key(const std::string& name) const {
+        run_checked({"openssl", "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", folder_.file(name)});
+    }
+
+    temp_dir folder_;
+};
+
+TEST_CASE("a server's certificate is checked: by the authority of the folder, and for the host that was named",
+          "[device]") {
+    if (!run_command({"openssl", "version"}).ok()) {
+        WARN("no openssl here");
+        return;
+    }
+    temp_dir place;
+    const std::string image = place.file("disk.img");
+    const bytes content = random_bytes(6, 1 << 20);
+    write_whole_file(image, content);
+    const auto serve = [&](const temp_dir& folder, const std::string& certificates) {
+        return nbdkit_server(folder.path(), {"--tls=require", "--tls-certificates=" + certificates, "file", image},
+                             nbdkit_server::transport::tcp);
+    };
+    const auto name_of = [](const nbdkit_server& at, const std::string& host, const std::string& trusted) {
+        return "nbds://" + host + ":" + std::to_string(at.port()) + "/?tls-certificates=" + trusted;
+    };
+    const authority ours;
+    const authority theirs;
+    const nbdkit_server right = serve(place, ours.certify("localhost", "DNS:localhost,IP:127.0.0.1"));
+    for (const char* host : {"localhost", "127.0.0.1"}) {
+        CAPTURE(host);
+        const auto disk = open_writable(name_of(right, host, ours.folder()));
+        bytes some(64 << 10);
+        disk->read(4096, some);
+        CHECK(std::equal(some.begin(), some.end(), content.begin() + 4096));
+    }
+    temp_dir other_place;
+    const authority for_another;
+    const nbdkit_server other = serve(other_place, for_another.certify("elsewhere.example", "DNS:elsewhere.example"));
+    for (const std::string& name :
+         {name_of(right, "localhost", theirs.folder()),  // another authority
+          name_of(other, "localhost", ours.folder()),    // and another host as well
+          name_of(other, "localhost", for_another.folder()), name_of(other, "127.0.0.1", for_another.folder())}) {
+        CAPTURE(name);
+        const auto begin = std::chrono::steady_clock::now();
+        const auto failure = failure_of([&] { open_device(name, {.patience = 10s}); });
+        require_failure(failure, error_kind::peer, "handshake");
+        CHECK_THAT(failure->detail().hint, Catch::Contains("certificate"));
+        CHECK(std::chrono::steady_clock::now() - begin < 5s);  // refused, and not given up
+    }
+    // Nor is the disk to be had past the certificate, without TLS.
+    require_failure(
+        failure_of([&] { open_device("nbd://127.0.0.1:" + std::to_string(right.port()) + "/", {.patience = 10s}); }),
+        error_kind::peer, "TLS");
+}
+
 TEST_CASE("a name that TLS could not check the server by is refused before anything is sent", "[device]") {
     temp_dir folder;
     server::script says;

@@ -495,4 +495,39 @@ TEST_CASE("a discard is never trusted to zero: zeroing a block device asks for n
     CHECK(ends_in_child([&] { disk->discard(0, megabyte / 2); }) == -SIGSYS);
 }
 
+TEST_CASE("a loop device whose file was cut is refused, and a partition of one knows where it lies", "[device]") {
+    if (!loop_devices_available()) {
+        WARN("no loop devices can be made here");
+        return;
+    }
+    const temp_dir directory;
+    const std::string file = directory.file("disk");
+    make_sparse_file(file, 16 * megabyte);
+    // One partition, from 1 MiB to 11 MiB.
+    REQUIRE(run_command({"sfdisk", "-q", file}, "start=2048, size=20480\n").ok());
+    loop_device loop(file, {.partitions = true});
+    loop.find_partitions();
+    if (!std::filesystem::exists(loop.path() + "p1")) {
+        WARN("this kernel makes no partitions of loop devices");
+        return;
+    }
+    const auto whole = open_device(loop.path());
+    const auto part = open_device(loop.path() + "p1");
+    CHECK(part->current_size() == 10 * megabyte);
+    make_sparse_file(file, 11 * megabyte);
+    CHECK(part->current_size() == 10 * megabyte);
+    CHECK(whole->current_size() == 11 * megabyte);
+    make_sparse_file(file, 10 * megabyte);
+    CHECK(part->current_size() == 9 * megabyte);
+    for (const std::string& name : {loop.path(), loop.path() + "p1"}) {
+        try {
+            open_device(name);
+            FAIL("a disk that is not all there was opened");
+        } catch (const error& failed) {
+            CHECK(failed.kind() == error_kind::unsuitable);
+            CHECK_THAT(failed.what(), Catch::Contains("loop device's file ends"));
+        }
+    }
+}
+
 }  // namespace

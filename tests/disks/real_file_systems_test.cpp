@@ -85,8 +85,6 @@ public:
 private:
     template <typename Work>
     void with_mounted(const std::string& image, Work work) {
-        // The kernel remembers a btrfs by its name of itself, and the copy has the same.
-        if (kind_.name == "btrfs") run_command({"btrfs", "device", "scan", "--forget"});
         mounted_image mounted(kind_, image, folder_.path() / "mounted");
         work(mounted.path());
         mounted.unmount();

@@ -163,6 +163,35 @@ TEST_CASE("a direct write that fails ends the sync, and one that was put off fai
     }
 }
 
+TEST_CASE("a write that the medium refuses while the sync still goes on fails the flush at its end, and poisons",
+          "[faults]") {
+    if (no_failing_disks()) return;
+    // More than what is written before the disk is told to begin: the bad place is long behind when the flush comes.
+    constexpr std::uint64_t large_bytes = 40 << 20;
+    const extent bad{2 << 20, 4096};
+    const tool_rig tool;
+    const auto content = random_bytes(14, large_bytes);
+    const std::string source = tool.file("source");
+    write_whole_file(source, content);
+    const failing_disk target(random_bytes(15, large_bytes));
+    target.fail("pwrite", "EIO", bad);
+    const command_result failed = tool.run({"sync", source, target.path(), "--json", "--depth", "1"});
+    INFO(failed.errors);
+    CHECK(failed.exit_code == 4);
+    const auto report = parse_json(failed.output);
+    CHECK(text_at(report, "error.kind") == "flush_failed");
+    CHECK(text_at(report, "error.device") == target.path());
+    CHECK(recorded(*open_state_directory(tool.records()), target.path()) == "poisoned");
+    CHECK((target.medium() != content));
+
+    target.heal();
+    const command_result again = tool.run({"sync", source, target.path()});
+    INFO(again.errors);
+    CHECK(again.exit_code == 0);
+    CHECK(has(again.errors, "read past the cache"));
+    CHECK((target.medium() == content));
+}
+
 TEST_CASE("a medium that is full says so, ends with 4, and the next sync goes on once there is room", "[faults]") {
     if (no_failing_disks()) return;
     const tool_rig tool;
@@ -193,7 +222,7 @@ TEST_CASE("after a failed flush another process reads past the cache, and mends 
     const tool_rig tool;
     const auto content = random_bytes(6, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    failing_disk target(stale_copy(content));
     // A reader that keeps the block device open keeps its cache: without it the next process would find none.
     const owned_descriptor reader(::open(target.path().c_str(), O_RDONLY | O_CLOEXEC));
     REQUIRE(reader);
@@ -235,7 +264,7 @@ TEST_CASE("after a failed flush a target whose cache cannot be passed is refused
     const auto content = random_bytes(7, disk_bytes);
     const failing_disk source(content);
     // The loop driver goes through the cache of a file system that this program knows nothing of.
-    const failing_disk target(stale_copy(content), {.loop_direct = false});
+    failing_disk target(stale_copy(content), {.loop_direct = false});
     target.fail_once("flush", "EIO");
     const command_result failed = tool.run({"sync", source.path(), target.path()});
     INFO(failed.errors);

@@ -5,8 +5,11 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <map>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "support/device_sync.hpp"
 #include "support/loop_device.hpp"

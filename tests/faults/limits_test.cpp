@@ -34,6 +34,7 @@ struct limited_sync {
     std::string source = rig.random_disk("source", 51, disk_bytes);
     std::string target = rig.file("target");
     std::vector<std::byte> stale = random_bytes(52, disk_bytes);
+    std::string tool = REPROTECT_TOOL;
 
     // One run under a limit on a stale target; true where it ended in success.
     bool run(const std::string& limit, const std::vector<std::string>& more = {},
@@ -46,7 +47,9 @@ struct limited_sync {
         std::vector<std::string> words{"prlimit", limit, "--"};
         std::vector<std::string> sync{"sync", source, target};
         sync.insert(sync.end(), more.begin(), more.end());
-        for (const std::string& word : rig.command(sync)) words.push_back(word);
+        std::vector<std::string> command = rig.command(sync);
+        command.front() = tool;
+        words.insert(words.end(), command.begin(), command.end());
         process limited(words, options);
         const command_result ended = limited.wait(60s);
         INFO(ended.errors);
@@ -118,7 +121,10 @@ TEST_CASE("with any number of threads the tool syncs or ends with an error of it
         WARN("another user can only be taken as root");
         return;
     }
-    const limited_sync pair;
+    limited_sync pair;
+    // The built one may lie below a folder that other users cannot look into.
+    pair.tool = pair.rig.copy(REPROTECT_TOOL, "tool");
+    std::filesystem::permissions(pair.tool, std::filesystem::perms{0755});
     // A user of this test's own, so that the limit counts nothing else. What is in the folder is that user's.
     process_options as_user;
     as_user.environment = {"LSAN_OPTIONS=detect_leaks=0"};  // it wants a process of its own

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
+#include <new>
 #include <thread>
 
 #include "reprotect/memory_device.hpp"
@@ -104,6 +105,8 @@ TEST_CASE("a disk is read once where it holds data, in whole chunks, and nothing
     CHECK(rate.read_bytes == expected.total());
     CHECK(rate.whole);
     CHECK_FALSE(rate.direct);
+    CHECK(rate.depth == 3);
+    CHECK(rate.piece_bytes == chunk);
     REQUIRE(rate.bytes_per_second().has_value());
     CHECK(*rate.bytes_per_second() > 0);
     for (const std::string& what : log.all()) CHECK((what == "read" || what == "allocation"));
@@ -188,6 +191,38 @@ TEST_CASE("a read error ends the measuring and names disk and place, whichever c
     failing_device odd(disk, 3, true, [] { throw std::runtime_error("odd"); });
     CHECK(failure_of(odd).kind() == error_kind::device_io);
     CHECK(failure_of(odd).detail().device == "the disk");
+}
+
+TEST_CASE("no memory for a disk is an error that says what takes less, on a reader's thread and on the caller's",
+          "[scan]") {
+    // Asked by the caller's thread, before there is a reader.
+    class unready final : public device_decorator {
+    public:
+        using device_decorator::device_decorator;
+        const device_properties& properties() const override { throw std::bad_alloc(); }
+    };
+    memory_device disk(8 * chunk, "the disk");
+    fill(disk, {0, disk.size()}, 1);
+    unready early(disk);
+    failing_device late(disk, 3, true, [] { throw std::bad_alloc(); });
+    for (device* each : {static_cast<device*>(&early), static_cast<device*>(&late)}) {
+        const error why = failure_of(*each);
+        CHECK(why.kind() == error_kind::device_io);
+        CHECK(why.detail().device == "the disk");
+        CHECK(std::string(why.what()).find("out of memory") != std::string::npos);
+        CHECK(why.detail().hint.find("--chunk-size") != std::string::npos);
+    }
+}
+
+TEST_CASE("the depth and the piece of a rate are those that were read with", "[scan]") {
+    memory_device disk(8 << 20);
+    fill(disk, {0, disk.size()}, 1);
+    rate_options options = quick_options();
+    options.depth = 16;
+    options.chunk_bytes = 4 << 20;
+    const disk_rate rate = measure_disk(disk, options);
+    CHECK(rate.depth == 2);
+    CHECK(rate.piece_bytes == 256 << 10);
 }
 
 TEST_CASE("reading a disk ends soon when it is cancelled", "[scan]") {

@@ -2,18 +2,14 @@
 // runs over.
 #pragma once
 
-#include "base/owned_descriptor.hpp"
 #include "reprotect/memory_device.hpp"
 #include "reprotect/open_device.hpp"
 #include "support/bytes.hpp"
 #include "support/loop_device.hpp"
+#include "support/nbdkit_rig.hpp"
 #include "support/process.hpp"
 #include "support/run_command.hpp"
 #include "support/temp_dir.hpp"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <cstdint>
 #include <memory>
@@ -29,7 +25,7 @@ struct rig_kind {
     unsigned loop_sector = 0;  ///< not 0: a loop device with such sectors over the file
     bool direct = false;
     std::uint64_t size_unit = 1;  ///< the disk's size is rounded up to this
-    /// An NBD server; SOCKET, PORT and FILE stand for the rig's own.
+    /// An NBD server; SOCKET, PORT, FILE and PIDFILE, which goes with a port, stand for the rig's own.
     std::vector<std::string> server = {};
     std::string format = {};  ///< of an image that qemu-nbd opens for us
     bool shows_holes = true;  ///< zeroing makes a hole that the allocation shows
@@ -57,8 +53,8 @@ inline std::vector<rig_kind> all_rig_kinds() {
         return words;
     };
     kinds.push_back({"NBD, nbdkit", "", 0, false, 1, nbdkit({"--unix", "SOCKET", "file", "FILE"})});
-    kinds.push_back(
-        {"NBD over TCP", "", 0, false, 1, nbdkit({"--ipaddr", "127.0.0.1", "--port", "PORT", "file", "FILE"})});
+    kinds.push_back({"NBD over TCP", "", 0, false, 1,
+                     nbdkit({"--ipaddr", "127.0.0.1", "--port", "PORT", "--pidfile", "PIDFILE", "file", "FILE"})});
     kinds.push_back({"NBD in units of 4096 bytes", "", 0, false, 4096,
                      nbdkit({"--unix", "SOCKET", "--filter=blocksize-policy", "file", "FILE", "blocksize-minimum=4096",
                              "blocksize-preferred=4096", "blocksize-maximum=65536", "blocksize-error-policy=error"})});
@@ -142,34 +138,30 @@ private:
         for (int tries = 0; tries < 10; ++tries) {
             const std::string socket = directory_.file("socket");
             const std::string port = std::to_string(free_port());
+            const std::string listening = directory_.file("listening");
             std::filesystem::remove(socket);
+            std::filesystem::remove(listening);
             std::vector<std::string> command = kind_.server;
             bool over_tcp = false;
             for (std::string& word : command) {
                 over_tcp = over_tcp || word == "PORT";
                 if (word == "FILE") word = file_;
                 if (word == "PORT") word = port;
+                if (word == "PIDFILE") word = listening;
                 if (const auto at = word.find("SOCKET"); at != std::string::npos) word.replace(at, 6, socket);
             }
             uri_ = over_tcp ? "nbd://127.0.0.1:" + port + "/" : "nbd+unix:///?socket=" + socket;
             server_.emplace(command);
-            if (wait_until([&] { return run_command({"nbdinfo", "--size", uri_}).ok(); }, std::chrono::seconds(3)))
-                return;
+            // Whoever has the port would answer, too: ours writes its file when the port is its own.
+            const auto answers = [&] {
+                return (!over_tcp || std::filesystem::exists(listening)) &&
+                       run_command({"nbdinfo", "--size", uri_}).ok();
+            };
+            wait_until([&] { return !server_->runs() || answers(); }, std::chrono::seconds(3));
+            if (server_->runs() && answers()) return;
             server_.reset();
         }
         throw std::runtime_error("no NBD server comes up: " + kind_.server[0]);
-    }
-
-    static unsigned free_port() {
-        const owned_descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t length = sizeof address;
-        if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-            ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0)
-            throw std::runtime_error("no free port");
-        return ntohs(address.sin_port);
     }
 
     rig_kind kind_;

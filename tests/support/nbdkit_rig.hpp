@@ -3,12 +3,16 @@
 // writeback, loop driver and FUSE.
 //
 // The script asks a file "on-OPERATION" of the rig's folder before it carries out a request; that file holds the rules that
-// the test has set. They come and go while the device is in use. In a rule, $3 is the count and $4 the offset in bytes.
+// the test has set. They come and go while the device is in use: the file is always there, and is replaced by a rename. In a
+// rule, $3 is the count and $4 the offset in bytes.
 // Everything has a private folder and socket and ends with the rig, by process id: first the server, so that nothing below
 // can wait for it, then what stands on it.
 #pragma once
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -20,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "base/owned_descriptor.hpp"
 #include "reprotect/extent.hpp"
 #include "support/bytes.hpp"
 #include "support/loop_device.hpp"
@@ -29,21 +34,49 @@
 
 namespace reprotect::test {
 
-/// nbdkit in the foreground on a unix socket of its own. `words` are filters, plugin and parameters.
+/// A TCP port of 127.0.0.1 that nobody has at the moment; somebody may take it before the server that is meant to.
+inline unsigned free_port() {
+    const owned_descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
+        ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0)
+        throw std::runtime_error("no free port");
+    return ntohs(address.sin_port);
+}
+
+/// nbdkit in the foreground on a unix socket of its own, or a TCP port of 127.0.0.1. `words` are filters, plugin and parameters.
 class nbdkit_server {
 public:
-    nbdkit_server(const std::filesystem::path& folder, const std::vector<std::string>& words)
+    enum class transport { unix_socket, tcp };
+
+    nbdkit_server(const std::filesystem::path& folder, const std::vector<std::string>& words,
+                  transport over = transport::unix_socket)
         : socket_((folder / "socket").string()) {
         const std::string ready = (folder / "nbdkit.pid").string();
-        std::vector<std::string> command{"nbdkit",    "--foreground", "--exit-with-parent", "--unix", socket_,
-                                         "--pidfile", ready};
-        command.insert(command.end(), words.begin(), words.end());
-        process_.emplace(command);
-        if (!wait_until([&] { return std::filesystem::exists(ready); }))
+        for (int tries = 0; tries < 10; ++tries) {
+            std::filesystem::remove(ready);
+            std::vector<std::string> command{"nbdkit", "--foreground", "--exit-with-parent", "--pidfile", ready};
+            if (over == transport::tcp) {
+                port_ = free_port();
+                command.insert(command.end(), {"--ipaddr", "127.0.0.1", "--port", std::to_string(port_)});
+            } else {
+                command.insert(command.end(), {"--unix", socket_});
+            }
+            command.insert(command.end(), words.begin(), words.end());
+            process_.emplace(command);
+            // It writes that file when it listens, and ends where the port is somebody else's by now.
+            wait_until([&] { return std::filesystem::exists(ready) || !process_->runs(); });
+            if (process_->runs() || over != transport::tcp) break;
+        }
+        if (!std::filesystem::exists(ready) || !process_->runs())
             throw std::runtime_error("nbdkit does not come up: " + process_->errors());
     }
 
     const std::string& socket() const noexcept { return socket_; }
+    unsigned port() const noexcept { return port_; }
     std::string uri() const { return "nbd+unix:///?socket=" + socket_; }
 
     /// As if its machine were switched off.
@@ -58,6 +91,7 @@ public:
 
 private:
     std::string socket_;
+    unsigned port_ = 0;
     std::optional<process> process_;
 };
 
@@ -99,6 +133,7 @@ class failing_server {
 public:
     explicit failing_server(std::span<const std::byte> content) {
         write_whole_file(image(), content);
+        heal();
         write_script();
         server_.emplace(folder_.path(), std::vector<std::string>{"sh", folder_.file("script")});
     }
@@ -121,9 +156,10 @@ public:
     void fail(const std::string& operation, const std::string& code, extent where = everything) const {
         add_rule(operation, where, "echo " + code + " >&2; exit 1");
     }
-    /// The same, once.
-    void fail_once(const std::string& operation, const std::string& code, extent where = everything) const {
-        add_rule(operation, where, "rm -f '" + rules(operation) + "'; echo " + code + " >&2; exit 1");
+    /// The same, once: of requests that run side by side only one makes the folder.
+    void fail_once(const std::string& operation, const std::string& code, extent where = everything) {
+        const std::string mark = "'" + folder_.file("failed-" + std::to_string(++failures_)) + "'";
+        add_rule(operation, where, "if mkdir " + mark + " 2>/dev/null; then echo " + code + " >&2; exit 1; fi");
     }
     /// Each request of an operation takes that much longer.
     void delay(const std::string& operation, unsigned milliseconds) const {
@@ -142,8 +178,10 @@ public:
     }
     /// All faults are gone.
     void heal() const {
-        for (const char* operation : {"pread", "pwrite", "flush", "trim", "zero"})
-            std::filesystem::remove(rules(operation));
+        for (const char* operation : operations) {
+            std::ofstream(rules(operation) + ".new").close();
+            std::filesystem::rename(rules(operation) + ".new", rules(operation));
+        }
     }
 
     /// How many requests of an operation reached the server.
@@ -168,14 +206,15 @@ protected:
     const std::filesystem::path& folder() const { return folder_.path(); }
 
 private:
+    static constexpr const char* operations[] = {"pread", "pwrite", "flush", "trim", "zero"};
+
     std::string image() const { return folder_.file("image"); }
     std::string rules(const std::string& operation) const { return folder_.file("on-" + operation); }
 
     // Each request sees the old rules or the new ones.
     void add_rule(const std::string& operation, extent where, const std::string& action) const {
         const std::string path = rules(operation);
-        std::error_code ignored;
-        std::filesystem::copy_file(path, path + ".new", std::filesystem::copy_options::overwrite_existing, ignored);
+        std::filesystem::copy_file(path, path + ".new", std::filesystem::copy_options::overwrite_existing);
         std::string condition;
         if (operation != "flush")
             condition = "if [ $4 -lt " + std::to_string(where.end()) + " ] && [ $(($4+$3)) -gt " +
@@ -191,7 +230,7 @@ private:
         std::ofstream(path) << "#!/bin/sh\ncd '" << folder_.path().string() << "' || exit 1\n"
                             << R"(case $1 in pread|pwrite|flush|trim|zero)
     echo "$1" >>log
-    if [ -e "on-$1" ]; then . "./on-$1"; fi ;;
+    . "./on-$1" ;;
 esac
 case $1 in
 thread_model) echo parallel ;;
@@ -210,6 +249,7 @@ esac
     }
 
     temp_dir folder_;
+    unsigned failures_ = 0;
     std::optional<nbdkit_server> server_;
 };
 

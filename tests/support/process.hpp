@@ -64,6 +64,12 @@ public:
 
     pid_t id() const noexcept { return child_; }
     void send(int signal) const { ::kill(child_, signal); }
+    /// Whether it has not ended yet.
+    bool runs() const {
+        siginfo_t ended{};
+        return child_ > 0 && ::waitid(P_PID, static_cast<id_t>(child_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+               ended.si_pid == 0;
+    }
     std::string output() const { return output_.content(); }
     std::string errors() const { return errors_.content(); }
     bool says(const std::string& text) const {

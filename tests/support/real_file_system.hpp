@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -25,15 +26,15 @@ struct file_system_kind {
     std::uint64_t image_bytes = 0;
     std::vector<std::string> make;                ///< the image's name is put after it
     std::vector<std::vector<std::string>> check;  ///< likewise; read-only, each ends with 0 where all is well
-    std::vector<std::string> mount;               ///< image and mount point are put after it; empty: ntfs-3g
+    std::vector<std::string> mount;               ///< loop device and mount point are put after it; empty: ntfs-3g
 };
 
 inline std::vector<file_system_kind> file_system_kinds() {
     constexpr std::uint64_t mib = 1 << 20;
     return {
-        {"ext4", 192 * mib, {"mkfs.ext4", "-q", "-F"}, {{"e2fsck", "-f", "-n"}}, {"mount", "-o", "loop"}},
-        {"xfs", 320 * mib, {"mkfs.xfs", "-q"}, {{"xfs_repair", "-n", "-f"}}, {"mount", "-o", "loop,nouuid"}},
-        {"btrfs", 192 * mib, {"mkfs.btrfs", "-q"}, {{"btrfs", "check", "--readonly"}}, {"mount", "-o", "loop"}},
+        {"ext4", 192 * mib, {"mkfs.ext4", "-q", "-F"}, {{"e2fsck", "-f", "-n"}}, {"mount", "-t", "ext4"}},
+        {"xfs", 320 * mib, {"mkfs.xfs", "-q"}, {{"xfs_repair", "-n", "-f"}}, {"mount", "-t", "xfs", "-o", "nouuid"}},
+        {"btrfs", 192 * mib, {"mkfs.btrfs", "-q"}, {{"btrfs", "check", "--readonly"}}, {"mount", "-t", "btrfs"}},
         {"ntfs",
          160 * mib,
          {"mkntfs", "-F", "-Q", "-q"},
@@ -68,11 +69,12 @@ inline std::string missing_for(const file_system_kind& kind) {
 class mounted_image {
 public:
     mounted_image(const file_system_kind& kind, std::string image, const std::filesystem::path& mount_point)
-        : image_(std::move(image)), mount_point_(mount_point) {
+        : image_(std::move(image)), mount_point_(mount_point), is_btrfs_(kind.name == "btrfs") {
         std::filesystem::create_directories(mount_point);
         std::vector<std::string> command = kind.mount;
         if (!command.empty()) {
-            command.insert(command.end(), {image_, mount_point_.string()});
+            loop_.emplace(image_);
+            command.insert(command.end(), {loop_->path(), mount_point_.string()});
             run_checked(command);
             mounted_ = true;
             return;
@@ -110,18 +112,25 @@ public:
         mounted_ = false;
         if (!gone) run_command({"umount", "--lazy", mount_point_.string()});
         if (server_) server_->wait();
+        if (!loop_) return;
+        const std::string loop = loop_->path();
+        loop_.reset();
         // The loop device lets go of the image a moment after the unmount.
         wait_until(
             [&] {
                 return run_command({"losetup", "--associated", image_}).output.empty();
             },
             std::chrono::seconds(10));
+        // The kernel remembers a btrfs by its name of itself, and a copy that is mounted next has the same.
+        if (is_btrfs_) run_command({"btrfs", "device", "scan", "--forget", loop});
     }
 
 private:
     std::string image_;
     std::filesystem::path mount_point_;
+    bool is_btrfs_;
     bool mounted_ = false;
+    std::optional<loop_device> loop_;  // all but NTFS
     std::unique_ptr<process> server_;  // NTFS only
 };
 

@@ -3,7 +3,9 @@
 
 #include <sys/stat.h>
 
-#include "support/loop_device.hpp"
+#include <cstdlib>
+
+#include "support/nbdkit_rig.hpp"
 #include "support/tool_rig.hpp"
 
 namespace {
@@ -27,7 +29,7 @@ TEST_CASE("bench without a disk says what the machine does, as a document with e
     for (const std::string key : {"copy", "xxh3", "sha256"})
         for (const std::string threads : {".one", ".all"}) CHECK(number_at(document, key + threads) > 0);
     CHECK(count_at(document, "threads") == 2);
-    CHECK(count_at(document, "depth") == 4);
+    CHECK(count_at(document, "depth") == 2);  // what --threads leaves of it
     CHECK(count_at(document, "block_size") == 8192);
     CHECK(count_at(document, "chunk_size") == mib);
     CHECK(document.at("zstd").as_array().size() == 4);
@@ -52,6 +54,7 @@ TEST_CASE("bench of a disk says how fast it is read, in a table with units and i
           "read past the cache", "read as it is", "B/s", "5.00 MiB in ", "all of its data", " to 1"})
         CHECK(has(text.output, part));
     CHECK(has(text.output, disk));
+    CHECK(has(text.output, "all of its data; 6 reads of 256 KiB in flight"));
 
     const command_result result = rig.run({"bench", disk, "--json", "--direct", "--quiet"});
     INFO(result.errors);
@@ -67,7 +70,58 @@ TEST_CASE("bench of a disk says how fast it is read, in a table with units and i
     CHECK(count_at(document, "disk.direct.read") == 5 * mib + 100);
     CHECK(number_at(document, "disk.direct.bytes_per_second") > 0);
     CHECK(number_at(document, "disk.direct.seconds") > 0);
+    CHECK(count_at(document, "disk.direct.depth") == 6);  // as many as there are chunks
+    CHECK(count_at(document, "disk.direct.piece_size") == mib);
     CHECK(at_path(document, "disk.direct.whole").as_bool());
+}
+
+TEST_CASE("bench tells the depth and the piece that it read with, not those that were asked for", "[tool]") {
+    const tool_rig rig;
+    const std::string disk = rig.random_disk("disk", 1, 5 * mib);
+    const auto document = parse_json(rig.run({"bench", disk, "--json", "--threads", "1", "--depth", "16"}).output);
+    CHECK(count_at(document, "depth") == 1);
+    CHECK(count_at(document, "disk.cached.depth") == 1);
+    CHECK(count_at(document, "disk.cached.piece_size") == 256 * 1024);
+    if (!at_path(document, "disk.direct").is_null()) {
+        CHECK(count_at(document, "disk.direct.depth") == 1);
+        CHECK(count_at(document, "disk.direct.piece_size") == mib);
+    }
+    const command_result text = rig.run({"bench", disk, "--threads", "2", "--chunk-size", "64KiB"});
+    INFO(text.errors << text.output);
+    CHECK(has(text.output, "all of its data; 2 reads of 64.0 KiB in flight"));
+}
+
+TEST_CASE("bench reads an image as it is through the cache, and not by the server that passes it by", "[tool]") {
+    const tool_rig rig;
+    const std::string found = run_command({"sh", "-c", "command -v qemu-nbd"}).output;
+    const std::string image = rig.file("disk.qcow2");
+    if (found.empty() || !run_command({"qemu-img", "create", "-q", "-f", "qcow2", image, "4M"}).ok()) {
+        WARN("qemu is not installed");
+        return;
+    }
+    std::filesystem::create_directories(rig.file("first"));
+    const std::string log = rig.text_file("log", "");
+    const std::string between = rig.text_file("first/qemu-nbd", "#!/bin/sh\necho \"$*\" >>'" + log + "'\nexec " +
+                                                                    found.substr(0, found.find('\n')) + " \"$@\"\n");
+    std::filesystem::permissions(between, std::filesystem::perms::owner_all);
+    process_options here;
+    here.environment = {"PATH=" + rig.file("first") + ":" + std::getenv("PATH")};
+    const auto servers = [&](std::vector<std::string> words) {
+        words.insert(words.begin(), {"bench", "qcow2:" + image, "--json"});
+        rig.text_file("log", "");
+        const command_result result = process(rig.command(words), here).wait();
+        INFO(result.errors);
+        CHECK(result.exit_code == 0);
+        CHECK(at_path(parse_json(result.output), "disk.direct").is_null());
+        const std::vector<std::byte> bytes = read_whole_file(log);
+        return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    };
+    const std::string both = servers({});
+    const std::size_t past = both.find("--cache=none"), through = both.rfind("--cache=writeback");
+    CHECK(past != std::string::npos);
+    REQUIRE(through != std::string::npos);
+    CHECK(past < through);
+    CHECK_FALSE(has(servers({"--direct"}), "--cache=writeback"));
 }
 
 TEST_CASE("bench of a disk without a byte has no rate, and of a tiny one has", "[tool]") {
@@ -113,25 +167,24 @@ TEST_CASE("bench refuses what is no disk, as the other verbs do, and measures no
 }
 
 TEST_CASE("bench names the disk and the place where a read fails", "[tool]") {
-    if (!loop_devices_available()) {
-        WARN("no loop device can be made here");
+    if (!why_no_failing_disks().empty()) {
+        WARN("no block device that fails can be made here: " << why_no_failing_disks());
         return;
     }
     const tool_rig rig;
-    const std::string file = rig.random_disk("backing", 1, 4 * mib);
-    const loop_device loop(file);
-    std::filesystem::resize_file(file, mib);  // the rest is gone
+    const failing_disk disk(random_bytes(1, 4 * mib));
+    disk.fail("pread", "EIO", {2 * mib, 2 * mib});
     for (const bool direct : {false, true}) {
-        std::vector<std::string> words{"bench", loop.path(), "--json", "--depth", "1", "--chunk-size", "64KiB"};
+        std::vector<std::string> words{"bench", disk.path(), "--json", "--depth", "1", "--chunk-size", "64KiB"};
         if (direct) words.emplace_back("--direct");
         const command_result result = rig.run(words);
         INFO(result.errors);
         CHECK(result.exit_code == 4);
         const auto document = parse_json(result.output);
         CHECK(text_at(document, "error.kind") == "device_io");
-        CHECK(text_at(document, "error.device") == loop.path());
+        CHECK(text_at(document, "error.device") == disk.path());
         CHECK(count_at(document, "error.offset") >= mib);
-        CHECK(has(result.errors, loop.path()));
+        CHECK(has(result.errors, disk.path()));
     }
 }
 

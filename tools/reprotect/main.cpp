@@ -91,6 +91,8 @@ outcome run(const arguments& line, const surroundings& around) {
     return {};
 }
 
+std::terminate_handler usual_end = nullptr;  // says what was thrown
+
 // Where memory is so short that not even the error can be told, on whichever thread, this ends it. The target's record is
 // durable before the first write, so it says what there is to say.
 [[noreturn]] void end_without_memory() {
@@ -101,6 +103,7 @@ outcome run(const arguments& line, const surroundings& around) {
         [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, text.data(), text.size());
         ::_exit(exit_code(error_kind::device_io));
     } catch (...) {
+        usual_end();
     }
     std::abort();
 }
@@ -131,7 +134,7 @@ int run_line(const std::vector<std::string>& words, console& out) {
 
 int main(int count, char** words) {
     hold_standard_descriptors();
-    std::set_terminate(end_without_memory);
+    usual_end = std::set_terminate(end_without_memory);
     block_watched_signals();
     console out;
     return run_line({words + (count > 0 ? 1 : 0), words + count}, out);

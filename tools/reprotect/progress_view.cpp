@@ -160,9 +160,10 @@ void progress_view::on_warning(const std::string& text) {
     out_.warning(text);
 }
 
-std::string progress_view::line_now() {
+void progress_view::say_now() {
+    // Said before the next call may count on: a line that is late would tell of less than the one before it.
     const std::lock_guard lock(mutex_);
-    return mode_ == progress_mode::json ? json_line() : "reprotect: " + plain_line();
+    out_.line_unless_held_up(mode_ == progress_mode::json ? json_line() : "reprotect: " + plain_line());
 }
 
 }  // namespace reprotect::tool

@@ -24,8 +24,8 @@ public:
     void on_progress(const sync_progress& now) override;
     void on_warning(const std::string& text) override;
 
-    /// A line for at once, whatever the mode. Never waits for standard error.
-    std::string line_now();
+    /// Prints a line at once, whatever the mode; not where standard error is held up for longer than a moment.
+    void say_now();
 
 private:
     struct sample {

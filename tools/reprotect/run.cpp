@@ -24,7 +24,7 @@ watched_run::watched_run(const arguments& line, const surroundings& around, word
     : signals_(around.signals),
       progress_(around.out, line.progress, line.options.verify == verify_level::reread && !line.options.dry_run) {
     signals_.set_messages(std::move(said.first_stop), std::move(said.second_stop));
-    signals_.set_status([this] { return progress_.line_now(); });
+    signals_.set_status([this] { progress_.say_now(); });
 }
 
 watched_run::~watched_run() {

@@ -107,9 +107,9 @@ void signal_watcher::set_messages(std::string first, std::string second) {
     second_ = std::move(second);
 }
 
-void signal_watcher::set_status(std::function<std::string()> line) {
+void signal_watcher::set_status(std::function<void()> say) {
     const std::lock_guard lock(mutex_);
-    status_ = std::move(line);
+    status_ = std::move(say);
 }
 
 void signal_watcher::run() {
@@ -126,9 +126,7 @@ void signal_watcher::run() {
 void signal_watcher::obey(int signal) {
     std::unique_lock lock(mutex_);
     if (signal == SIGUSR1) {
-        const std::string line = status_ ? status_() : std::string();
-        lock.unlock();
-        if (!line.empty()) out_.line_unless_held_up(line);
+        if (status_) status_();
         return;
     }
     if (stop_.stop_requested()) {

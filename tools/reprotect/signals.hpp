@@ -37,9 +37,9 @@ public:
     /// What the first request to stop and the second one say.
     void set_messages(std::string first, std::string second);
 
-    /// Gives the line to print at SIGUSR1, on the watcher's thread and without waiting; empty for none. What it refers to may
-    /// go away once this was called again.
-    void set_status(std::function<std::string()> line);
+    /// What SIGUSR1 does, on the watcher's thread and within a moment; empty for nothing. What it refers to may go away once this
+    /// was called again.
+    void set_status(std::function<void()> say);
 
 private:
     void run();
@@ -53,7 +53,7 @@ private:
     std::mutex mutex_;
     std::string first_ = "stopping";
     std::string second_ = "quitting at once";
-    std::function<std::string()> status_;
+    std::function<void()> status_;
     std::thread thread_;
 };
 

@@ -1,13 +1,18 @@
 // bench: what this machine does in a second, and what a disk of it gives. The disk is opened first, so that a name that
 // makes no sense is said at once, and only ever to be read: directly, which leaves the cache as it is, and then as it
-// is.
+// is. For that it is always opened again: the server of an image, which was asked to pass its own cache by, does so
+// though nothing here says that the disk is direct.
 #include "reprotect/open_device.hpp"
 #include "reprotect/rates.hpp"
 #include "reprotect/units.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "report_text.hpp"
@@ -32,7 +37,7 @@ public:
         around.signals.set_messages(std::move(said.first_stop), std::move(said.second_stop));
         around.signals.set_status([this] {
             const std::lock_guard lock(mutex_);
-            return mode_ == progress_mode::json ? as_json() : "reprotect: " + what_;
+            around_.out.line_unless_held_up(mode_ == progress_mode::json ? as_json() : "reprotect: " + what_);
         });
     }
     current_step(const current_step&) = delete;
@@ -83,7 +88,18 @@ std::string json_of(const std::optional<disk_rate>& rate) {
     } else {
         json.null("bytes_per_second");
     }
-    return json.number("read", rate->read_bytes).number("seconds", rate->seconds).boolean("whole", rate->whole).str();
+    return json.number("read", rate->read_bytes)
+        .number("seconds", rate->seconds)
+        .number("depth", std::uint64_t{rate->depth})
+        .number("piece_size", std::uint64_t{rate->piece_bytes})
+        .boolean("whole", rate->whole)
+        .str();
+}
+
+// Reads in flight: --threads caps all the threads of a disk, and each of them reads.
+unsigned depth_of(const arguments& line) {
+    const unsigned threads = line.options.threads;
+    return threads != 0 ? std::min(line.options.depth, threads) : line.options.depth;
 }
 
 std::string document(const arguments& line, const machine_rates& machine, const std::optional<disk_figures>& disk) {
@@ -100,7 +116,7 @@ std::string document(const arguments& line, const machine_rates& machine, const 
     json.number("threads", std::uint64_t{machine.threads})
         .number("block_size", std::uint64_t{line.options.block_bytes})
         .number("chunk_size", std::uint64_t{line.options.chunk_bytes})
-        .number("depth", std::uint64_t{line.options.depth})
+        .number("depth", std::uint64_t{depth_of(line)})
         .raw("copy", json_of(machine.copy))
         .raw("xxh3", json_of(machine.xxh3))
         .raw("sha256", json_of(machine.sha256))
@@ -119,11 +135,13 @@ std::string document(const arguments& line, const machine_rates& machine, const 
 std::string text_of(const disk_rate& rate) {
     const auto figure = rate.bytes_per_second();
     if (!figure) return "there is no data to read";
-    return fmt::format("{:<11} {} in {}{}", format_rate(*figure), format_size(rate.read_bytes),
-                       format_duration(rate.seconds), rate.whole ? ", all of its data" : "");
+    return fmt::format("{:<11} {} in {}{}; {} read{} of {} in flight", format_rate(*figure),
+                       format_size(rate.read_bytes), format_duration(rate.seconds),
+                       rate.whole ? ", all of its data" : "", rate.depth, rate.depth == 1 ? "" : "s",
+                       format_size(rate.piece_bytes));
 }
 
-std::string text(const arguments& line, const machine_rates& machine, const std::optional<disk_figures>& disk) {
+std::string text(const machine_rates& machine, const std::optional<disk_figures>& disk) {
     summary lines;
     lines.add("", fmt::format("{:<11} {} thread{}", "1 thread", machine.threads, machine.threads == 1 ? "" : "s"));
     const auto add = [&](const char* name, const thread_rates& rates) {
@@ -137,8 +155,7 @@ std::string text(const arguments& line, const machine_rates& machine, const std:
                   fmt::format("{:<11} {:.2f} to 1", format_rate(rate.bytes_per_second), rate.ratio));
     }
     if (!disk) return lines.str();
-    lines.add("disk", fmt::format("{}, {}, {} reads of {} in flight", escape(disk->name), format_size(disk->size),
-                                  line.options.depth, format_size(line.options.chunk_bytes)));
+    lines.add("disk", fmt::format("{}, {}", escape(disk->name), format_size(disk->size)));
     lines.add("read past the cache", disk->direct ? text_of(*disk->direct) : "not possible with this disk");
     if (disk->cached) lines.add("read as it is", text_of(*disk->cached));
     return lines.str();
@@ -150,7 +167,7 @@ outcome run_bench(const arguments& line, const surroundings& around) {
     rate_options options;
     options.block_bytes = line.options.block_bytes;
     options.chunk_bytes = line.options.chunk_bytes;
-    options.depth = line.options.threads != 0 ? std::min(line.options.depth, line.options.threads) : line.options.depth;
+    options.depth = depth_of(line);
     options.threads = line.options.threads;
 
     std::unique_ptr<device> disk;
@@ -163,12 +180,10 @@ outcome run_bench(const arguments& line, const surroundings& around) {
         if (disk) {
             figures = disk_figures{line.disks[0], disk->size(), {}, {}};
             step.is("reading " + escape(line.disks[0]));
-            if (disk->properties().direct) {
-                figures->direct = measure_disk(*disk, options, cancel);
-                disk.reset();
-            }
+            if (disk->properties().direct) figures->direct = measure_disk(*disk, options, cancel);
             if (!line.direct) {
-                if (!disk) disk = open_to_read(line, false);
+                disk.reset();  // before the next: a server may take one at a time
+                disk = open_to_read(line, false);
                 figures->cached = measure_disk(*disk, options, cancel);
             }
             disk.reset();
@@ -180,7 +195,7 @@ outcome run_bench(const arguments& line, const surroundings& around) {
     if (line.json) {
         result.output = document(line, machine, figures);
     } else if (!line.quiet) {
-        result.output = text(line, machine, figures);
+        result.output = text(machine, figures);
     }
     return result;
 }
