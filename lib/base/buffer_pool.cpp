@@ -37,9 +37,11 @@ buffer buffer_pool::take() {
         }
     }
     if (!data) {
+        {
+            const std::lock_guard lock(mutex_);
+            free_.reserve(++buffers_);  // so that giving back never allocates
+        }
         data = static_cast<std::byte*>(::operator new (buffer_bytes_, std::align_val_t{alignment}));
-        const std::lock_guard lock(mutex_);
-        free_.reserve(++buffers_);  // so that giving back never allocates
     }
     return buffer(shared_from_this(), data, buffer_bytes_);
 }

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "support/loop_device.hpp"
+#include "support/nbdkit_rig.hpp"
 #include "support/tool_rig.hpp"
 
 namespace {
@@ -354,16 +355,15 @@ TEST_CASE("map and the question name what is on a disk", "[tool]") {
 }
 
 TEST_CASE("what map could not read is told without steering the terminal", "[tool]") {
-    if (!loop_devices_available()) {
-        WARN("no loop devices here");
+    if (!why_no_failing_disks().empty()) {
+        WARN("no block device that fails can be made here: " << why_no_failing_disks());
         return;
     }
     const tool_rig rig;
-    const std::string image = rig.random_disk("image", 1, mib);
-    const loop_device loop(image, {.direct = true});
-    std::filesystem::resize_file(image, 64 * 1024);  // what is beyond cannot be read any more
+    const failing_disk disk(random_bytes(1, mib));
+    disk.fail("pread", "EIO", {64 * 1024, mib / 2});
     const std::string name = rig.file("x\x1b[2J");
-    std::filesystem::create_symlink(loop.path(), name);
+    std::filesystem::create_symlink(disk.path(), name);
     const command_result mapped = rig.run({"map", name});
     INFO(mapped.output << mapped.errors);
     CHECK(has(mapped.output, "unknown ("));
