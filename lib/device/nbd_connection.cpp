@@ -37,7 +37,7 @@ constexpr milliseconds goodbye_patience{1000};     // for a disconnect that the 
 constexpr std::uint64_t unit_bytes_max = 1 << 20;  // the specification says 64 KiB; larger ones were never seen
 constexpr std::uint64_t request_bytes_max = 32 << 20;  // what every server takes, by the specification
 constexpr std::size_t runs_max = 4096;                 // of one answer about allocation; the rest is asked for again
-constexpr int socket_buffer_bytes = 1 << 20;           // measured: unix sockets start with 208 KiB, a fifth of a chunk
+constexpr int socket_buffer_bytes = 1 << 20;           // guessed: a chunk; unix sockets start with a fifth of it
 
 const char* last_error() noexcept {
     const char* said = nbd_get_error();

@@ -24,8 +24,7 @@
 namespace reprotect {
 namespace {
 
-// Measured over a unix socket on two cores: one connection is bound by the server's thread, four gain nothing over two there,
-// and cost nothing; networks gain from a few.
+// Guessed: on one machine there are no cores for more, and a network gains from a few.
 constexpr unsigned connections_wanted = 4;
 // A server may promise more connections than it serves (qemu-nbd --shared=1 leaves the next one waiting), and then the first
 // one has to do.

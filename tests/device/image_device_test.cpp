@@ -4,6 +4,7 @@
 #include "reprotect/interlock.hpp"
 #include "reprotect/open_device.hpp"
 #include "support/bytes.hpp"
+#include "support/failures.hpp"
 #include "support/loop_device.hpp"
 #include "support/process.hpp"
 #include "support/run_command.hpp"
@@ -38,20 +39,9 @@ std::string make_image(const std::string& path, const std::string& format, const
     return format + ":" + path;
 }
 
-std::optional<error> failure_of(auto&& call) {
-    try {
-        call();
-    } catch (const error& why) {
-        return why;
-    }
-    return std::nullopt;
-}
-
-void require_failure(const std::optional<error>& failure, error_kind kind, const std::string& part) {
-    REQUIRE(failure);
-    INFO(failure->what());
-    CHECK(to_string(failure->kind()) == std::string(to_string(kind)));
-    CHECK_THAT(failure->what(), Catch::Contains(part));
+// And it says what to do.
+void require_refusal(const std::optional<error>& failure, error_kind kind, const std::string& part) {
+    require_failure(failure, kind, part);
     CHECK_FALSE(failure->detail().hint.empty());
 }
 
@@ -115,17 +105,17 @@ TEST_CASE("a fixed vhd is its data by its plain name and by vpc", "[device]") {
 TEST_CASE("a word that is not the image's format is refused, and a missing image is not made", "[device]") {
     temp_dir folder;
     make_image(folder.file("a.qcow2"), "qcow2");
-    require_failure(failure_of([&] { open_device("vmdk:" + folder.file("a.qcow2")); }), error_kind::container,
+    require_refusal(failure_of([&] { open_device("vmdk:" + folder.file("a.qcow2")); }), error_kind::container,
                     "is qcow2, not vmdk");
     make_sparse_file(folder.file("raw"), 4096);
-    require_failure(failure_of([&] { open_device("qcow2:" + folder.file("raw")); }), error_kind::container,
+    require_refusal(failure_of([&] { open_device("qcow2:" + folder.file("raw")); }), error_kind::container,
                     "no qcow2 image");
     const auto missing =
         failure_of([&] { open_device("qcow2:" + folder.file("none"), {.mode = access::read_write, .create = true}); });
-    require_failure(missing, error_kind::not_found, "not made here");
+    require_refusal(missing, error_kind::not_found, "not made here");
     CHECK_THAT(missing->detail().hint, Catch::Contains("qemu-img create -f qcow2"));
     CHECK_FALSE(std::filesystem::exists(folder.file("none")));
-    require_failure(failure_of([&] { open_device("qcow2:" + folder.path().string()); }), error_kind::unsuitable,
+    require_refusal(failure_of([&] { open_device("qcow2:" + folder.path().string()); }), error_kind::unsuitable,
                     "directory");
 }
 
@@ -142,12 +132,12 @@ TEST_CASE("a damaged image and a missing backing file are told in qemu's words",
         make_image(folder.file("over.qcow2"), "qcow2", {"-b", folder.file("base.qcow2"), "-F", "qcow2"});
     std::filesystem::remove(folder.file("base.qcow2"));
     const auto begin = std::chrono::steady_clock::now();
-    require_failure(failure_of([&] { open_device(over); }), error_kind::not_found, "base.qcow2");
+    require_refusal(failure_of([&] { open_device(over); }), error_kind::not_found, "base.qcow2");
     const std::string broken = make_image(folder.file("broken.qcow2"), "qcow2");
     std::fstream(folder.file("broken.qcow2"), std::ios::in | std::ios::out | std::ios::binary)
         .seekp(20)
         .write("\xff\xff\xff\xff", 4);
-    require_failure(failure_of([&] { open_device(broken); }), error_kind::unsuitable, "qemu-nbd");
+    require_refusal(failure_of([&] { open_device(broken); }), error_kind::unsuitable, "qemu-nbd");
     CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));  // told, not found out by waiting
 }
 
@@ -163,12 +153,12 @@ TEST_CASE("an image that a machine uses is refused in either role, by QEMU's own
             return std::any_of(holders.begin(), holders.end(),
                                [](const holder& each) { return each.who.find("locked") != std::string::npos; });
         }));
-        require_failure(failure_of([&] { open_device(name); }), error_kind::in_use, "lock");
-        require_failure(failure_of([&] { open_device(name, to_write); }), error_kind::in_use, "lock");
+        require_refusal(failure_of([&] { open_device(name); }), error_kind::in_use, "lock");
+        require_refusal(failure_of([&] { open_device(name, to_write); }), error_kind::in_use, "lock");
     }
     const auto ours = open_device(name, to_write);
     CHECK_FALSE(run_command({"qemu-io", "-c", "read 0 512", folder.file("used.qcow2")}).ok());
-    require_failure(failure_of([&] { open_device(name, to_write); }), error_kind::in_use, "lock");
+    require_refusal(failure_of([&] { open_device(name, to_write); }), error_kind::in_use, "lock");
 }
 
 TEST_CASE("a target that the source's image builds upon is refused, and the other way is not", "[device]") {
@@ -182,9 +172,9 @@ TEST_CASE("a target that the source's image builds upon is refused, and the othe
         const auto source = open_device(top);
         CHECK(source->lies_in().size() == 3);
         const auto base = open_device(raw, to_write);
-        require_failure(failure_of([&] { guard_target(*base, *source); }), error_kind::same_disk, "builds upon");
+        require_refusal(failure_of([&] { guard_target(*base, *source); }), error_kind::same_disk, "builds upon");
         const auto itself = open_device("raw:" + folder.file("top.qcow2"), to_write);
-        require_failure(failure_of([&] { guard_target(*itself, *source); }), error_kind::same_disk, "same disk");
+        require_refusal(failure_of([&] { guard_target(*itself, *source); }), error_kind::same_disk, "same disk");
         CHECK(same_disk(*itself, *source));
         CHECK_FALSE(same_disk(*base, *source));
     }
@@ -206,7 +196,7 @@ TEST_CASE("whoever has a target's image open for writing is seen, and our own se
     process other({"sh", "-c", "exec 3<>\"$0\"; echo open >&2; exec sleep 60", folder.file("target.qcow2")});
     REQUIRE(other.says("open"));
     REQUIRE(find_holders(*target).size() == 1);
-    require_failure(failure_of([&] { guard_target(*target, source); }), error_kind::in_use, "open for writing");
+    require_refusal(failure_of([&] { guard_target(*target, source); }), error_kind::in_use, "open for writing");
 }
 
 TEST_CASE("the server of an image ends with its device, and with the process that is killed", "[device]") {
@@ -272,8 +262,8 @@ TEST_CASE("a write to a target's image by somebody else ends the sync, and a loo
     guard->check();
     run_checked({"dd", "if=/dev/zero", "of=" + path, "bs=512", "count=1", "seek=300", "conv=notrunc"});
     const auto seen = failure_of([&] { guard->check(); });
-    require_failure(seen, error_kind::in_use, "wrote to it");
-    require_failure(failure_of([&] { guard->check(); }), error_kind::in_use, "wrote to it");
+    require_refusal(seen, error_kind::in_use, "wrote to it");
+    require_refusal(failure_of([&] { guard->check(); }), error_kind::in_use, "wrote to it");
 }
 
 TEST_CASE("a block device that holds a target's image is claimed", "[device]") {
@@ -300,7 +290,7 @@ TEST_CASE("a server of an image that dies is an error, not a hang", "[device]") 
     const auto disk = open_device(make_image(folder.file("a.qcow2"), "qcow2"), to_write);
     ::kill(server_of(*disk), SIGKILL);
     std::vector<std::byte> some(4096);
-    require_failure(failure_of([&] { disk->read(0, some); }), error_kind::peer, "failed: ");
+    require_refusal(failure_of([&] { disk->read(0, some); }), error_kind::peer, "failed: ");
 }
 
 TEST_CASE("what the server inherits from us is not taken for a file of the image", "[device]") {

@@ -14,14 +14,8 @@ namespace {
 
 constexpr std::uint64_t disk_bytes = 4 << 20;
 
-bool no_failing_disks() {
-    if (why_no_failing_disks().empty()) return false;
-    WARN("no block device that fails can be made here: " << why_no_failing_disks());
-    return true;
-}
-
 // Stale everywhere in its first half, and in the second where `age` says so.
-std::vector<std::byte> stale_copy(std::vector<std::byte> content) {
+std::vector<std::byte> half_stale_copy(std::vector<std::byte> content) {
     for (std::size_t at = 0; at < content.size(); at += 64 << 10)
         if (at < content.size() / 2 || at % (1 << 20) == 0) content[at + 7] ^= std::byte{1};
     return content;
@@ -52,7 +46,7 @@ TEST_CASE("a source that cannot be read in its middle is named there, and nothin
           "[faults]") {
     if (no_failing_disks()) return;
     const auto content = random_bytes(1, disk_bytes);
-    const auto stale = stale_copy(content);
+    const auto stale = half_stale_copy(content);
     const extent bad{(disk_bytes / 2) - 2 * 4096, 4096};
     const std::uint64_t chunk = pair_sync_options().chunk_bytes;
     const extent its_chunk{bad.offset / chunk * chunk, chunk};
@@ -87,7 +81,7 @@ TEST_CASE("a target that cannot be read in its middle ends the sync, though it c
     if (no_failing_disks()) return;
     const auto content = random_bytes(2, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    const failing_disk target(half_stale_copy(content));
     const extent bad{disk_bytes / 2 + 8192, 4096};
     for (const bool direct : {false, true}) {
         INFO(way(direct));
@@ -110,7 +104,7 @@ TEST_CASE("the tool names what it could not read, ends with 4, and goes on when 
     const tool_rig tool;
     const auto content = random_bytes(3, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    const failing_disk target(half_stale_copy(content));
     const extent bad{3 << 20, 512};
     source.fail("pread", "EIO", bad);
     const command_result failed =
@@ -139,7 +133,7 @@ TEST_CASE("a direct write that fails ends the sync, and one that was put off fai
     const extent bad{disk_bytes / 4 + 4096, 4096};
     for (const bool direct : {false, true}) {
         INFO(way(direct));
-        auto stale = stale_copy(content);
+        auto stale = half_stale_copy(content);
         for (std::size_t at = bad.offset; at < bad.end(); ++at) stale[at] = std::byte{9};
         const failing_disk target(stale);
         const auto records = make_memory_state_store();
@@ -197,7 +191,7 @@ TEST_CASE("a medium that is full says so, ends with 4, and the next sync goes on
     const tool_rig tool;
     const auto content = random_bytes(5, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    const failing_disk target(half_stale_copy(content));
     target.fail("pwrite", "ENOSPC", {disk_bytes / 4, disk_bytes});
     const command_result failed = tool.run({"sync", source.path(), target.path(), "--direct", "--json"});
     INFO(failed.errors);
@@ -222,7 +216,7 @@ TEST_CASE("after a failed flush another process reads past the cache, and mends 
     const tool_rig tool;
     const auto content = random_bytes(6, disk_bytes);
     const failing_disk source(content);
-    failing_disk target(stale_copy(content));
+    failing_disk target(half_stale_copy(content));
     // A reader that keeps the block device open keeps its cache: without it the next process would find none.
     const owned_descriptor reader(::open(target.path().c_str(), O_RDONLY | O_CLOEXEC));
     REQUIRE(reader);
@@ -264,7 +258,7 @@ TEST_CASE("after a failed flush a target whose cache cannot be passed is refused
     const auto content = random_bytes(7, disk_bytes);
     const failing_disk source(content);
     // The loop driver goes through the cache of a file system that this program knows nothing of.
-    failing_disk target(stale_copy(content), {.loop_direct = false});
+    failing_disk target(half_stale_copy(content), {.loop_direct = false});
     target.fail_once("flush", "EIO");
     const command_result failed = tool.run({"sync", source.path(), target.path()});
     INFO(failed.errors);
@@ -326,7 +320,7 @@ TEST_CASE("the tool ends with 6 where the medium does not hold what was written"
     const tool_rig tool;
     const auto content = random_bytes(9, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    const failing_disk target(half_stale_copy(content));
     target.lose_writes({disk_bytes / 4, 4096});
     const command_result failed = tool.run({"sync", source.path(), target.path(), "--verify=reread", "--json"});
     INFO(failed.errors);
@@ -393,7 +387,7 @@ TEST_CASE("a hole hint that lies about the source is believed by a plain sync an
     if (no_failing_disks()) return;
     const auto content = random_bytes(13, disk_bytes);
     const failing_disk source(content);
-    const failing_disk target(stale_copy(content));
+    const failing_disk target(half_stale_copy(content));
     const auto from = open_source(source.path());
     extent_set data{{0, disk_bytes}};
     data.remove({2 << 20, 1 << 20});

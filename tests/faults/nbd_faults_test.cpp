@@ -20,11 +20,6 @@ bool no_nbdkit() {
     return true;
 }
 
-std::vector<std::byte> stale_copy(std::vector<std::byte> content) {
-    for (std::size_t at = 0; at < content.size(); at += 64 << 10) content[at + 7] ^= std::byte{1};
-    return content;
-}
-
 struct export_pair {
     std::vector<std::byte> content;
     failing_server source;

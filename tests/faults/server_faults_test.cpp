@@ -19,17 +19,6 @@ namespace {
 
 constexpr std::uint64_t disk_bytes = 4 << 20;
 
-bool no_failing_disks() {
-    if (why_no_failing_disks().empty()) return false;
-    WARN("no block device that fails can be made here: " << why_no_failing_disks());
-    return true;
-}
-
-std::vector<std::byte> stale_copy(std::vector<std::byte> content) {
-    for (std::size_t at = 0; at < content.size(); at += 64 << 10) content[at + 7] ^= std::byte{1};
-    return content;
-}
-
 // A pair on which the tool is busy for seconds, since every read of the source takes a while.
 struct busy_pair {
     std::vector<std::byte> content;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace reprotect::test {
 
@@ -40,6 +41,12 @@ inline sync_report sync_pair(const std::string& source, const std::string& targe
     const auto from = open_source(source, how.direct);
     const auto to = open_target(target, how.direct);
     return run_sync(*from, *to, pair_sync_options(how), &records);
+}
+
+/// One byte of every 64 KiB differs.
+inline std::vector<std::byte> stale_copy(std::vector<std::byte> content) {
+    for (std::size_t at = 0; at < content.size(); at += 64 << 10) content[at + 7] ^= std::byte{1};
+    return content;
 }
 
 /// "clean", "dirty", "poisoned", or "none" where there is no record.

@@ -9,6 +9,8 @@
 // can wait for it, then what stands on it.
 #pragma once
 
+#include <catch2/catch.hpp>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -277,7 +279,7 @@ private:
     loop_device loop_;
 };
 
-/// Empty where such devices can be made here, else why not; tried once. A test says so with WARN and returns.
+/// Empty where such devices can be made here, else why not; tried once.
 inline const std::string& why_no_failing_disks() {
     static const std::string why = []() -> std::string {
         if (!loop_devices_available()) return "no loop devices";
@@ -287,6 +289,13 @@ inline const std::string& why_no_failing_disks() {
         return {};
     }();
     return why;
+}
+
+/// True, and said, where a test that needs them has to be left out.
+inline bool no_failing_disks() {
+    if (why_no_failing_disks().empty()) return false;
+    WARN("no block device that fails can be made here: " << why_no_failing_disks());
+    return true;
 }
 
 }  // namespace reprotect::test
