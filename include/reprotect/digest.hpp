@@ -37,8 +37,10 @@ struct digest_secret {
 digest_secret random_secret();
 
 /// The session's secret from both sides' nonces, so that neither side chooses it: SHA-256 in counter mode over
-/// "reprotect secret 1" || a zero byte || source nonce || target nonce || counter byte.
+/// "reprotect secret 1" || a zero byte || source nonce || target nonce || binding || counter byte. `binding` comes from the
+/// connection's own secrets where there is one (zeroes within one process), so that who reads the nonces knows nothing.
 digest_secret derive_secret(const std::array<std::byte, 32>& source_nonce,
-                            const std::array<std::byte, 32>& target_nonce);
+                            const std::array<std::byte, 32>& target_nonce,
+                            const std::array<std::byte, 32>& binding = {});
 
 }  // namespace reprotect

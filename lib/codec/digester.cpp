@@ -95,12 +95,13 @@ digest_secret random_secret() {
 }
 
 digest_secret derive_secret(const std::array<std::byte, 32>& source_nonce,
-                            const std::array<std::byte, 32>& target_nonce) {
+                            const std::array<std::byte, 32>& target_nonce, const std::array<std::byte, 32>& binding) {
     static constexpr char label[] = "reprotect secret 1";
-    std::vector<std::byte> input(sizeof label + 64 + 1);
+    std::vector<std::byte> input(sizeof label + 96 + 1);
     std::memcpy(input.data(), label, sizeof label);
     std::memcpy(input.data() + sizeof label, source_nonce.data(), 32);
     std::memcpy(input.data() + sizeof label + 32, target_nonce.data(), 32);
+    std::memcpy(input.data() + sizeof label + 64, binding.data(), 32);
     digest_secret secret;
     for (std::size_t block = 0; block < secret.bytes.size() / 32; ++block) {
         input.back() = static_cast<std::byte>(block);

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/buffer_pool.hpp"
+#include "device/place.hpp"
 #include "reprotect/digest.hpp"
 #include "reprotect/error.hpp"
 #include "reprotect/extent.hpp"
@@ -38,15 +39,36 @@ enum class session_mode : std::uint8_t {
     compare,  ///< diff: read all data on both sides; write nothing
 };
 
+/// Which disk a side has: for the other side's interlocks, records and messages. The peers pass it on unread.
+struct disk_facts {
+    std::string name;  ///< as its user names it
+    disk_place place;
+};
+
+/// What the user allows, said by the side that the user is at. Both sides' permissions add up.
+struct sync_permits {
+    bool allow_larger = false;
+    bool truncate = false;
+    bool reverse = false;
+};
+
+/// What the target found before it answered; for the report.
+struct target_findings {
+    bool full_copy = false;
+    bool resizes = false;
+    std::string reason;
+};
+
 /// The source's opening, and the target's answer with the same shape.
 struct hello {
-    std::uint32_t version = 1;
     session_mode mode = session_mode::sync;
     geometry shape;  ///< of the source; the target answers with its own size and the same chunk and block size
     digest_algorithm algorithm = digest_algorithm::xxh3;
     bool reread = false;  ///< prove by reading the target again; allocation is ignored on both sides
     std::array<std::byte, 32> nonce{};
-    std::string identity;
+    disk_facts disk;
+    sync_permits permits;
+    target_findings findings;  ///< from the target
     std::uint64_t digest_entries =
         0;  ///< entries that the target may send before the first verdict; its answer may lower it
     std::uint64_t allocation_runs = 0;  ///< from the target: runs that the source may send before the first credit
@@ -172,8 +194,7 @@ struct proved {
 
 /// One side gives up and says why.
 struct failed {
-    error_kind kind = error_kind::peer;
-    std::string text;
+    error why;
 };
 
 using message = std::variant<hello, allocation, chunk_digests, narrow, block_digests, verdict, chunk_data, resend,

@@ -40,7 +40,8 @@ source_peer::source_peer(source_config config)
     opening.algorithm = config_.algorithm;
     opening.reread = config_.reread;
     opening.nonce = config_.nonce;
-    opening.identity = config_.identity;
+    opening.disk = config_.disk;
+    opening.permits = config_.permits;
     opening.digest_entries = config_.digest_entries;
     emit(std::move(opening));
 }
@@ -68,7 +69,6 @@ void source_peer::on(message&& what) {
 
 void source_peer::take(hello&& what) {
     if (greeted_) return violation("a second hello");
-    if (what.version != 1) return violation("protocol version " + std::to_string(what.version));
     if (what.shape.chunk_bytes != config_.shape.chunk_bytes || what.shape.block_bytes != config_.shape.block_bytes ||
         what.algorithm != config_.algorithm || what.mode != config_.mode || what.reread != config_.reread)
         return violation("a hello that does not answer ours");
@@ -78,7 +78,7 @@ void source_peer::take(hello&& what) {
     config_.digest_entries = what.digest_entries;
     entries_granted_ = what.digest_entries;
     greeted_ = true;
-    digester_ = std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce));
+    digester_ = std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
     zero_.emplace(*digester_, config_.shape);
     runs_granted_ = what.allocation_runs;
     data_granted_ = what.data_messages;
@@ -511,7 +511,7 @@ void source_peer::take(proved&& what) {
 // ---- failing, stopping ----
 
 void source_peer::take(failed&& what) {
-    fail(error(what.kind, what.text), false);
+    fail(std::move(what.why), false);
 }
 
 void source_peer::on(action_failed&& what) {
@@ -531,7 +531,7 @@ void source_peer::fail(error why, bool tell) {
     if (finished_) return;
     finished_ = true;
     actions_.clear();
-    if (tell) emit(failed{why.kind(), why.what()});
+    if (tell) emit(failed{why});
     pending_.clear();
     actions_.emplace_back(finished{std::move(why)});
 }

@@ -30,7 +30,9 @@ struct source_config {
     digest_algorithm algorithm = digest_algorithm::xxh3;
     bool reread = false;
     std::array<std::byte, 32> nonce{};
-    std::string identity;
+    std::array<std::byte, 32> binding{};  ///< from the connection's own secrets, the same on both sides; zero: none
+    disk_facts disk;
+    sync_permits permits;
     std::optional<extent_set> within;
     std::uint64_t reads_max = 16;    ///< reads in flight
     std::uint64_t buffers_max = 32;  ///< chunks whose bytes are in memory, being read or sent included

@@ -46,7 +46,6 @@ void target_peer::on(message&& what) {
 
 void target_peer::take(hello&& what) {
     if (greeted_) return violation("a second hello");
-    if (what.version != 1) return violation("protocol version " + std::to_string(what.version));
     try {
         check_geometry(what.shape);
     } catch (const error& why) {
@@ -60,7 +59,7 @@ void target_peer::take(hello&& what) {
     shape_ = what.shape;
     entries_window_ = std::min(what.digest_entries, config_.digest_entries);
     entries_granted_ = entries_window_;
-    digester_ = std::make_shared<const digester>(what.algorithm, derive_secret(what.nonce, config_.nonce));
+    digester_ = std::make_shared<const digester>(what.algorithm, derive_secret(what.nonce, config_.nonce, config_.binding));
     zero_.emplace(*digester_, shape_);
     map_ = digest_map(shape_, what.algorithm);
     builder_.emplace(shape_.disk_bytes, shape_.block_bytes, std::nullopt);
@@ -68,7 +67,9 @@ void target_peer::take(hello&& what) {
     hello answer = std::move(what);
     answer.shape.disk_bytes = config_.disk_bytes;
     answer.nonce = config_.nonce;
-    answer.identity = config_.identity;
+    answer.disk = config_.disk;
+    answer.permits = config_.permits;
+    answer.findings = config_.findings;
     answer.digest_entries = entries_window_;
     answer.allocation_runs = source_runs_granted_;
     answer.data_messages = data_granted_;
@@ -545,13 +546,13 @@ void target_peer::on(proof_read&& what) {
 // ---- failing, stopping ----
 
 void target_peer::take(failed&& what) {
-    stop_softly(error(what.kind, what.text));
+    stop_softly(std::move(what.why));
 }
 
 void target_peer::on(stop&&) {
-    emit(failed{error_kind::interrupted, "interrupted"});
-    stop_softly(
-        error(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"}));
+    const error why(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"});
+    emit(failed{why});
+    stop_softly(why);
 }
 
 // No new work; what is being written ends, then it is flushed, so that the next sync finds it.
@@ -586,7 +587,7 @@ void target_peer::fail(error why) {
     if (finished_) return;
     finished_ = true;
     actions_.clear();
-    emit(failed{why.kind(), why.what()});
+    emit(failed{why});
     actions_.emplace_back(finished{std::move(why)});
 }
 

@@ -27,7 +27,10 @@ struct target_config {
     bool resize_needed = false;      ///< `begin_writing` must happen even if nothing differs
     bool ignore_allocation = false;  ///< a poisoned target: trust nothing
     std::array<std::byte, 32> nonce{};
-    std::string identity;
+    std::array<std::byte, 32> binding{};  ///< from the connection's own secrets, the same on both sides; zero: none
+    disk_facts disk;
+    sync_permits permits;
+    target_findings findings;
     std::uint64_t reads_max = 16;    ///< reads and punches in flight
     std::uint64_t applies_max = 16;  ///< chunks being written
     std::uint64_t allocation_runs = 4096;

@@ -97,7 +97,6 @@ void session::open_peers() {
     ours.algorithm = options.algorithm;
     ours.reread = reread;
     ours.nonce = random_nonce();
-    ours.identity = request_.source->identity().text();
     ours.within = options.within;
     ours.reads_max = options.depth;
     ours.buffers_max = window.buffers;
@@ -110,7 +109,6 @@ void session::open_peers() {
     theirs.resize_needed = known_.resize_to.has_value();
     theirs.ignore_allocation = known_.distrust_target;
     theirs.nonce = random_nonce();
-    theirs.identity = target_->identity().text();
     theirs.reads_max = options.depth;
     theirs.applies_max = options.depth;
     theirs.data_messages = window.buffers;

@@ -126,12 +126,12 @@ TEST_CASE("sha256 does not depend on the secret, xxh3 does", "[codec]") {
     CHECK(digester(digest_algorithm::xxh3, one).bytes(block) != digester(digest_algorithm::xxh3, other).bytes(block));
 }
 
-TEST_CASE("the session's secret is frozen and depends on every bit of both nonces", "[codec]") {
+TEST_CASE("the session's secret is frozen and depends on every bit of both nonces and the binding", "[codec]") {
     CHECK(hex_of(some_secret().bytes) ==
-          "1850dff751afaabaf3c9a120c08f15a97c159fe6faf9afaf9f6647279d425c99c80ec66cbc1f7968e1ce31d7e003c3d4ae194b126127"
-          "d228db37d3068d23f75fa3b111ee38058c298611d33fa23f59311a426be9cb888af794803fce3563189207d6576c801d4aa714395e90"
-          "4065b6a704892d14d71e7e91495b40a99c79d82e0b2a3b30cc668ec39aa8ab972d5c8769ea1ca2265e2ef5a11239f98ddbd9a8de7f97"
-          "fa54fe788041bd4712f2939acf6b8415491b42a63fa3ebb148666bf294ca");
+          "be808627130f2fbf35006518d0f70de2ce3e240a1bb0627f09c200f9d695a86074f545a60ac75b29e314c0fc3bceb911c5ec49de542b"
+          "3c3c766d3ca6fbb2ef650c168901e5f071c3c4d9001aeef8d4530fa572ceee1667b4c11bc345c3f946804acfedf44a6db83056926b31"
+          "a9e907789f91f5fe0be22e9aa65cec30423cdcb6e2a6bd5c5daf366afa81152e94465f1a8029ac0394be86d285102243ec446f5efa5d"
+          "4e13700fbb8f7913706ee05a3cbb5f595c23979a99a28ae26aed0f7009a9");
     std::set<std::string> seen{hex_of(some_secret().bytes)};
     for (std::size_t bit = 0; bit < 512; ++bit) {
         auto source = counting_nonce(0), target = counting_nonce(100);
@@ -139,7 +139,12 @@ TEST_CASE("the session's secret is frozen and depends on every bit of both nonce
         nonce[bit / 8 % 32] ^= static_cast<std::byte>(1u << bit % 8);
         seen.insert(hex_of(derive_secret(source, target).bytes));
     }
-    CHECK(seen.size() == 513);
+    for (std::size_t bit = 0; bit < 256; ++bit) {
+        std::array<std::byte, 32> binding{};
+        binding[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+        seen.insert(hex_of(derive_secret(counting_nonce(0), counting_nonce(100), binding).bytes));
+    }
+    CHECK(seen.size() == 769);
     CHECK_FALSE(seen.contains(hex_of(derive_secret(counting_nonce(100), counting_nonce(0)).bytes)));
     // Six parts, each of its own.
     std::set<std::string> parts;
