@@ -81,11 +81,12 @@ struct byte_counts {
     friend bool operator==(const byte_counts&, const byte_counts&) = default;
 };
 
-/// Bytes on the wire in one direction; all zero between two disks of one machine.
+/// Bytes on the wire in one direction, the same as both sides count them; all zero between two disks of one machine.
 struct wire_counts {
     std::uint64_t payload = 0;
     std::uint64_t digests = 0;
-    std::uint64_t overhead = 0;
+    std::uint64_t overhead = 0;  ///< framing, acknowledgements, TLS and its handshake
+    std::uint64_t frames = 0;    ///< of the total: what is not TLS
     std::uint64_t total() const noexcept { return payload + digests + overhead; }
 };
 

@@ -23,6 +23,7 @@ public:
 
     int get() const noexcept { return descriptor_; }
     explicit operator bool() const noexcept { return descriptor_ >= 0; }
+    int release() noexcept { return std::exchange(descriptor_, -1); }
     void reset() noexcept {
         if (descriptor_ >= 0) ::close(descriptor_);
         descriptor_ = -1;

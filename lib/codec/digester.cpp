@@ -3,12 +3,12 @@
 #include "codec/digester.hpp"
 
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 
 #include <cstring>
 #include <memory>
 #include <vector>
 
+#include "codec/random.hpp"
 #include "reprotect/error.hpp"
 
 #if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
@@ -88,9 +88,7 @@ std::string to_hex(const digest& value) {
 
 digest_secret random_secret() {
     digest_secret secret;
-    if (RAND_bytes(reinterpret_cast<unsigned char*>(secret.bytes.data()), static_cast<int>(secret.bytes.size())) != 1)
-        throw error(error_kind::device_io, "the system's random generator failed",
-                    {.operation = "start", .hint = "it wants memory, and getrandom(2) or /dev/urandom"});
+    fill_random(secret.bytes);
     return secret;
 }
 

@@ -68,7 +68,9 @@ struct hello {
     std::array<std::byte, 32> nonce{};
     disk_facts disk;
     sync_permits permits;
-    target_findings findings;  ///< from the target
+    target_findings findings;         ///< from the target
+    bool whole = true;                ///< from the source: no extent set to stay within
+    bool wants_differential = false;  ///< from the target: the extents shall come at the end
     std::uint64_t digest_entries =
         0;  ///< entries that the target may send before the first verdict; its answer may lower it
     std::uint64_t allocation_runs = 0;  ///< from the target: runs that the source may send before the first credit

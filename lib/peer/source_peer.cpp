@@ -42,6 +42,7 @@ source_peer::source_peer(source_config config)
     opening.nonce = config_.nonce;
     opening.disk = config_.disk;
     opening.permits = config_.permits;
+    opening.whole = !config_.within;
     opening.digest_entries = config_.digest_entries;
     emit(std::move(opening));
 }

@@ -58,6 +58,8 @@ public:
     bool cache_passed() const noexcept { return cache_passed_; }
     differential& changes() noexcept { return differential_; }
     bool is_finished() const noexcept { return finished_; }
+    /// Nothing can be sent before the target takes more: what was sent should not wait for company.
+    bool wants_data_credit() const noexcept { return data_sent_ >= data_granted_; }
 
     /// For progress: everything below is decided; up to where the own allocation is known.
     std::uint64_t decided_bytes() const noexcept;

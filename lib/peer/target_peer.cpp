@@ -70,6 +70,7 @@ void target_peer::take(hello&& what) {
     answer.disk = config_.disk;
     answer.permits = config_.permits;
     answer.findings = config_.findings;
+    answer.wants_differential = config_.wants_differential;
     answer.digest_entries = entries_window_;
     answer.allocation_runs = source_runs_granted_;
     answer.data_messages = data_granted_;
@@ -308,6 +309,11 @@ void target_peer::take(verdict&& what) {
     if (what.entries_granted > outgoing_first_ + entries_window_) return violation("a verdict on what was not sent");
     verdict_ = what;
     entries_granted_ = std::max(entries_granted_, what.entries_granted);
+}
+
+std::uint64_t target_peer::decided_bytes() const noexcept {
+    const std::uint64_t below = verdict_.below_chunk;
+    return below == shape_.chunk_count() ? shape_.disk_bytes : below * shape_.chunk_bytes;
 }
 
 // Data may arrive after the verdict that counts it; until then nothing below is known to be the same.

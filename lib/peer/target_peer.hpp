@@ -31,6 +31,7 @@ struct target_config {
     disk_facts disk;
     sync_permits permits;
     target_findings findings;
+    bool wants_differential = false;
     std::uint64_t reads_max = 16;    ///< reads and punches in flight
     std::uint64_t applies_max = 16;  ///< chunks being written
     std::uint64_t allocation_runs = 4096;
@@ -56,8 +57,15 @@ public:
     const target_counts& counts() const noexcept { return counts_; }
     const source_counts& their_counts() const noexcept { return their_counts_; }
     const std::optional<digest>& root() const noexcept { return root_; }
+    /// The source's root, once it said so; in a sync that ended well, the target's, too.
+    std::optional<digest> their_root() const noexcept { return end_ ? std::optional(end_->root) : std::nullopt; }
+    bool cache_passed() const noexcept { return cache_passed_; }
     bool is_finished() const noexcept { return finished_; }
     bool has_written() const noexcept { return begun_; }
+
+    /// For progress: everything below was decided by the source; up to where the own allocation is known.
+    std::uint64_t decided_bytes() const noexcept;
+    std::uint64_t allocation_known_bytes() const noexcept { return builder_ ? builder_->built_to() : 0; }
 
     /// Bytes read again for the proof, for progress.
     std::uint64_t proved_bytes() const noexcept { return proofs_done_ * shape_.chunk_bytes; }

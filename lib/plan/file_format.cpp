@@ -7,6 +7,7 @@
 
 #include "base/assert.hpp"
 #include "base/atomic_file.hpp"
+#include "base/little_endian.hpp"
 #include "codec/digester.hpp"
 #include "reprotect/error.hpp"
 
@@ -59,18 +60,8 @@ enum field : std::size_t {
     at_reserved = 60,
 };
 
-template <typename Integer>
-Integer load(bytes_view bytes, std::size_t at) {
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < sizeof(Integer); ++i) value |= std::to_integer<std::uint64_t>(bytes[at + i]) << (8 * i);
-    return static_cast<Integer>(value);
-}
-
-template <typename Integer>
-void store(std::span<std::byte> bytes, std::size_t at, Integer value) {
-    for (std::size_t i = 0; i < sizeof(Integer); ++i)
-        bytes[at + i] = static_cast<std::byte>(std::uint64_t{value} >> (8 * i));
-}
+using little_endian::load;
+using little_endian::store;
 
 constexpr std::uint64_t page_count(std::uint64_t body_bytes) noexcept {
     return body_bytes / page_bytes + (body_bytes % page_bytes != 0 ? 1 : 0);

@@ -11,7 +11,7 @@
 #include "base/assert.hpp"
 #include "peer/run_builder.hpp"
 #include "plan/digest_tree.hpp"
-#include "scan/caught_error.hpp"
+#include "base/caught_error.hpp"
 #include "scan/disk_worker.hpp"
 
 namespace reprotect {

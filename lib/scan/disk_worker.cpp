@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
-#include "scan/caught_error.hpp"
+#include "base/caught_error.hpp"
 
 namespace reprotect {
 namespace {

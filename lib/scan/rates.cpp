@@ -25,7 +25,7 @@
 #include "base/buffer_pool.hpp"
 #include "codec/compressor.hpp"
 #include "codec/digester.hpp"
-#include "scan/caught_error.hpp"
+#include "base/caught_error.hpp"
 #include "scan/disk_worker.hpp"
 
 namespace reprotect {

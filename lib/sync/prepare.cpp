@@ -7,7 +7,7 @@
 #include "base/assert.hpp"
 #include "device/same_disk.hpp"
 #include "reprotect/units.hpp"
-#include "scan/caught_error.hpp"
+#include "base/caught_error.hpp"
 
 namespace reprotect {
 namespace {
@@ -145,13 +145,17 @@ void look_at_records(const sync_request& request, device& target, preparation& k
     }
 }
 
+void look_at_source_users(const sync_request& request, preparation& known) {
+    const auto who = find_source_writer(*request.source);
+    if (!who) return;
+    known.source_in_use = *who;
+    known.warnings.push_back("the source " + request.source->name() + " is in use (" + *who +
+                             "): what is sent is what was read, at different moments");
+}
+
 void look_at_holders(const sync_request& request, device& target, session_mode mode, preparation& known) {
     if (!request.options.interlocks || mode == session_mode::compare) return;
-    if (const auto who = find_source_writer(*request.source)) {
-        known.source_in_use = *who;
-        known.warnings.push_back("the source " + request.source->name() + " is in use (" + *who +
-                                 "): what is sent is what was read, at different moments");
-    }
+    look_at_source_users(request, known);
     if (mode == session_mode::sync) {
         known.guard = guard_target(target, *request.source);
         return;
@@ -173,6 +177,13 @@ bool holds_no_data(device& target) try {
 
 }  // namespace
 
+sync_request as_comparison(sync_request request) {
+    request.options.keep_differential = true;
+    request.options.dry_run = false;
+    request.records = nullptr;
+    return request;
+}
+
 void check_unchanged_size(device& disk) try {
     const std::uint64_t now = disk.current_size();
     if (now == disk.size()) return;
@@ -192,10 +203,13 @@ std::optional<std::string> find_source_writer(const device& source) {
 }
 
 void check_request(const sync_request& request, session_mode mode) {
-    const sync_options& options = request.options;
     REPROTECT_ASSERT(request.source != nullptr);
     REPROTECT_ASSERT(request.target != nullptr || mode == session_mode::dry_run);
-    check_geometry({request.source->size(), options.chunk_bytes, options.block_bytes});
+    check_options(request.options, request.source->size());
+}
+
+void check_options(const sync_options& options, std::uint64_t source_bytes) {
+    check_geometry({source_bytes, options.chunk_bytes, options.block_bytes});
     if (options.depth < 1 || options.depth > 256)
         throw error(error_kind::usage, "a depth of " + std::to_string(options.depth) + " is out of range",
                     {.hint = "--depth takes 1 to 256"});
@@ -210,7 +224,7 @@ void check_request(const sync_request& request, session_mode mode) {
     if (options.verify == verify_level::reread)
         throw error(error_kind::usage, "a sync within an extent set cannot be proved by reading the whole target again",
                     {.hint = "leave out --within or --verify=reread"});
-    const std::uint64_t size = request.source->size();
+    const std::uint64_t size = source_bytes;
     for (const extent& range : *options.within) {
         const bool aligned =
             range.offset % options.block_bytes == 0 && (range.end() % options.block_bytes == 0 || range.end() == size);
@@ -252,6 +266,17 @@ preparation prepare_session(const sync_request& request, device& target, session
         known.reason = "both disks hold data";
     }
     return known;
+}
+
+preparation prepare_source(const sync_request& request, session_mode mode) {
+    preparation known;
+    check_unchanged_size(*request.source);
+    if (request.options.interlocks && mode != session_mode::compare) look_at_source_users(request, known);
+    return known;
+}
+
+void prepare_far_target(const sync_request& request, device& target, session_mode mode, preparation& known) {
+    if (mode != session_mode::compare && request.records) refuse_recorded_source(request, target, known);
 }
 
 state_record make_record(const device& source, const device& target, std::uint64_t target_size,

@@ -26,12 +26,25 @@ struct preparation {
     std::vector<std::string> warnings;
 };
 
+/// What a diff asks for: the extents, and nothing written or recorded.
+sync_request as_comparison(sync_request request);
+
 /// Throws `error` (usage) for options that make no sense with each other. No I/O.
 void check_request(const sync_request& request, session_mode mode);
+
+/// The same of options alone, and of a source of that size.
+void check_options(const sync_options& options, std::uint64_t source_bytes);
 
 /// Looks at both disks, the records and the interlocks. Blocking; throws `error`, kinds that lead to exit code 3 or 4.
 /// Writes nothing to either disk.
 preparation prepare_session(const sync_request& request, device& target, session_mode mode);
+
+/// The source's part of it, where the target is elsewhere: what can be said before the target is known.
+preparation prepare_source(const sync_request& request, session_mode mode);
+
+/// And the rest, once it is: `target` is a stand-in with the far disk's name and identity. Adds to `known`; throws `error` where
+/// the direction is the wrong one.
+void prepare_far_target(const sync_request& request, device& target, session_mode mode, preparation& known);
 
 /// Throws `size_changed` where a disk shrank or grew since it was opened or resized.
 void check_unchanged_size(device& disk);

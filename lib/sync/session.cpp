@@ -1,40 +1,20 @@
 // The pipeline is start -> prepare -> open_peers -> exchange -> conclude. `exchange` is the loop: an event goes to a peer, the
-// peer's actions are carried out, its messages become the other peer's events, until both have finished.
+// peer's actions are carried out, its messages become the other peer's events (or go into the channel), until all have finished.
 #include "sync/session.hpp"
 
-#include <openssl/rand.h>
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
 #include <utility>
 
 #include "base/assert.hpp"
-#include "scan/caught_error.hpp"
+#include "codec/random.hpp"
+#include "reprotect/memory_device.hpp"
+#include "base/caught_error.hpp"
 #include "sync/plan_windows.hpp"
 
 namespace reprotect {
 namespace {
-
-using namespace std::chrono_literals;
-
-std::array<std::byte, 32> random_nonce() {
-    std::array<std::byte, 32> nonce{};
-    if (RAND_bytes(reinterpret_cast<unsigned char*>(nonce.data()), static_cast<int>(nonce.size())) != 1)
-        throw error(error_kind::device_io, "the system's random generator failed",
-                    {.operation = "start", .hint = "it wants memory, and getrandom(2) or /dev/urandom"});
-    return nonce;
-}
-
-std::string random_id() {
-    const auto nonce = random_nonce();
-    digest half;
-    std::copy_n(nonce.begin(), half.bytes.size(), half.bytes.begin());
-    return to_hex(half);
-}
-
-double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
-    return std::chrono::duration<double>(to - from).count();
-}
 
 // The peers know no names: what they found wrong with the target is said with its name and the place.
 error with_name(error why, const std::string& target) {
@@ -45,6 +25,10 @@ error with_name(error why, const std::string& target) {
     if (detail.offset && detail.length)
         place = " at offset " + std::to_string(*detail.offset) + ", length " + std::to_string(*detail.length);
     return error(why.kind(), "verification of " + target + " failed" + place + ": " + why.what(), std::move(detail));
+}
+
+constexpr std::size_t index(side value) noexcept {
+    return static_cast<std::size_t>(value);
 }
 
 }  // namespace
@@ -65,44 +49,105 @@ session::session(const worker_executor& strand_on, worker_executor workers, sync
     size_at_open_ = target_->size();
 }
 
-void session::start() {
-    started_ = phase_started_ = last_progress_ = last_watch_ = clock::now();
-    boost::asio::post(workers_, [self = shared_from_this()] { self->prepare(); });
+session::session(worker_executor workers, sync_request request, session_mode mode, far_end far, completion done)
+    : strand_(far.link->executor()),
+      workers_(std::move(workers)),
+      busy_(std::in_place,
+            busy{boost::asio::make_work_guard(strand_.get_inner_executor()), boost::asio::make_work_guard(workers_)}),
+      request_(std::move(request)),
+      mode_(mode),
+      done_(std::move(done)),
+      far_(std::move(far)),
+      target_(request_.target) {
+    REPROTECT_ASSERT((far_->here == side::source) == (request_.source != nullptr));
+    REPROTECT_ASSERT((far_->here == side::target) == (request_.target != nullptr));
+    if (target_) size_at_open_ = target_->size();
 }
 
-// On a worker: everything that looks before anything is touched.
+void session::start() {
+    started_ = phase_started_ = last_progress_ = last_status_ = clock::now();
+    boost::asio::dispatch(strand_, [self = shared_from_this()] {
+        self->on_cancel_.emplace(self->request_.cancel, [weak = self->weak_from_this()] {
+            if (const auto there = weak.lock()) boost::asio::post(there->strand_, [there] { there->stop_peers(); });
+        });
+        if (self->far_) {
+            self->alive_ = self;
+            self->far_->link->start(*self);
+        }
+        self->preparing_ = true;
+        boost::asio::post(self->workers_, [self] { self->prepare(); });
+    });
+}
+
+// On a worker: everything that looks before anything is touched. What needs to know the far disk comes with its hello.
 void session::prepare() {
     std::optional<error> refused;
     try {
-        session_id_ = random_id();
-        known_ = prepare_session(request_, *target_, mode_);
+        if (!far_)
+            known_ = prepare_session(request_, *target_, mode_);
+        else if (is_here(side::source))
+            known_ = prepare_source(request_, mode_);
+        else
+            check_unchanged_size(*target_);
     } catch (...) {
         refused = caught_error("");
     }
     boost::asio::post(strand_, [self = shared_from_this(), refused = std::move(refused)] {
+        self->preparing_ = false;
         if (refused) return self->refuse(*refused);
+        if (self->failure_) return self->refuse(*self->failure_);
         self->guarded([&self] { self->open_peers(); });
     });
 }
 
 void session::open_peers() {
+    const std::vector<std::string> warnings = std::exchange(known_.warnings, {});
+    for (const std::string& text : warnings) warn(text);
+    if (!is_here(side::source)) {
+        // The target's peer is made when the source has said what there is to sync.
+        if (far_hello_) receive_hello(std::move(*far_hello_));
+        return;
+    }
+    open_source();
+    if (!far_) {
+        keeper_.emplace(request_, *target_, mode_, known_);
+        open_target({request_.source->size(), request_.options.chunk_bytes, request_.options.block_bytes});
+    }
+    enter(sync_phase::scan);
+    exchange();
+}
+
+void session::open_source() {
     const sync_options& options = request_.options;
     const bool reread = options.verify == verify_level::reread && mode_ == session_mode::sync;
-    const bool whole_scratch = reread || request_.source->properties().direct || target_->properties().direct;
-    const windows window = plan_windows(options, whole_scratch);
-
+    const bool direct = request_.source->properties().direct || (target_ && target_->properties().direct);
+    const windows window = plan_windows(options, reread || direct);
     source_config ours;
     ours.mode = mode_;
     ours.shape = {request_.source->size(), options.chunk_bytes, options.block_bytes};
     ours.algorithm = options.algorithm;
     ours.reread = reread;
     ours.nonce = random_nonce();
+    ours.permits = {options.allow_larger, options.truncate, options.reverse};
     ours.within = options.within;
     ours.reads_max = options.depth;
     ours.buffers_max = window.buffers;
     ours.digest_entries = window.digest_entries;
     ours.keep_differential = options.keep_differential;
+    pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
+    if (far_) {
+        ours.binding = far_->binding;
+        ours.disk = {as_the_far_side_may_see(request_.source->name()), place_of(*request_.source)};
+        far_->link->set_shape(ours.shape, pool_);
+    }
+    source_peer_.emplace(std::move(ours));
+}
 
+void session::open_target(const geometry& shape) {
+    sync_options options = request_.options;
+    const bool reread = options.verify == verify_level::reread && mode_ == session_mode::sync;
+    const bool direct = target_->properties().direct || request_.source->properties().direct;
+    const windows window = plan_windows(options, reread || direct);
     target_config theirs;
     theirs.disk_bytes = target_->size();
     theirs.punches_holes = target_->properties().punches_holes;
@@ -113,41 +158,42 @@ void session::open_peers() {
     theirs.applies_max = options.depth;
     theirs.data_messages = window.buffers;
     theirs.digest_entries = window.digest_entries;
-
-    pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
-    source_peer_.emplace(std::move(ours));
+    if (!pool_) pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
+    if (far_) {
+        theirs.binding = far_->binding;
+        theirs.disk = {as_the_far_side_may_see(target_->name()), place_of(*target_)};
+        theirs.permits = {options.allow_larger, options.truncate, options.reverse};
+        theirs.findings = {known_.mode == sync_mode::full, known_.resize_to.has_value(), known_.reason};
+        theirs.wants_differential = far_->wants_differential;
+        far_->link->set_shape(shape, pool_);
+    }
     target_peer_.emplace(std::move(theirs));
-    tell_listener([this](sync_listener& listener) {
-        for (const std::string& text : known_.warnings) listener.on_warning(text);
-    });
-    on_cancel_.emplace(request_.cancel, [weak = weak_from_this()] {
-        if (const auto self = weak.lock()) boost::asio::post(self->strand_, [self] { self->stop_peers(); });
-    });
-    enter(sync_phase::scan);
-    exchange();
 }
 
-// Until both peers rest: their actions are carried out, and what that gives is handed to them.
+// Until the peers rest: their actions are carried out, and what that gives is handed to them.
 void session::exchange() {
     while (!broken_) {
-        while (auto next = source_peer_->next_action()) perform(source_side, std::move(*next));
-        while (auto next = target_peer_->next_action()) perform(target_side, std::move(*next));
+        while (source_peer_) {
+            auto next = source_peer_->next_action();
+            if (!next) break;
+            perform(side::source, std::move(*next));
+        }
+        while (target_peer_) {
+            auto next = target_peer_->next_action();
+            if (!next) break;
+            perform(side::target, std::move(*next));
+        }
         if (events_.empty()) break;
         answer next = std::move(events_.front());
         events_.pop_front();
-        if (next.to == source_side)
+        if (next.to == side::source)
             source_peer_->handle(std::move(next.what));
         else
             target_peer_->handle(std::move(next.what));
     }
     report_progress(false);
+    if (far_) send_status();
     conclude_when_idle();
-}
-
-void session::conclude_when_idle() {
-    const bool ended = broken_ || (done_sides_[source_side] && done_sides_[target_side]);
-    if (!ended || in_flight_ != 0 || std::exchange(concluding_, true)) return;
-    boost::asio::post(workers_, [self = shared_from_this()] { self->conclude(); });
 }
 
 void session::perform(side from, action&& what) {
@@ -160,90 +206,47 @@ void session::perform(side from, action&& what) {
 
 void session::deliver(side from, message&& what) {
     if (std::holds_alternative<chunk_data>(what) && !first_data_) first_data_ = clock::now();
-    events_.push_back({from == source_side ? target_side : source_side, std::move(what)});
+    if (!far_) {
+        events_.push_back({other(from), std::move(what)});
+        return;
+    }
+    // What the target tells itself here, a source sees by its own words.
+    const bool ends = std::holds_alternative<end_of_data>(what);
+    if (ends) enter(sync_phase::flush);
+    if (std::holds_alternative<proof>(what) && phase_ != sync_phase::verify) enter(sync_phase::verify);
+    if (auto* bad = std::get_if<failed>(&what)) {
+        told_ = true;
+        bad->why = as_the_far_side_may_see(bad->why);
+    }
+    far_->link->send(std::move(what));
+    if (ends || (source_peer_ && source_peer_->wants_data_credit())) far_->link->flush_data();
 }
 
 void session::work(side from, action&& what) {
-    if (!workers_of_[from]) {
-        const auto& digests = from == source_side ? source_peer_->digests() : target_peer_->digests();
-        const std::uint64_t readable = from == source_side ? request_.source->size() : target_->size();
-        workers_of_[from] = std::make_unique<disk_worker>(
-            disk(from), geometry{request_.source->size(), request_.options.chunk_bytes, request_.options.block_bytes},
-            readable, digests, pool_);
+    if (!workers_of_[index(from)]) {
+        const auto& digests = from == side::source ? source_peer_->digests() : target_peer_->digests();
+        workers_of_[index(from)] = std::make_unique<disk_worker>(
+            disk(from), geometry{disk_bytes(), request_.options.chunk_bytes, request_.options.block_bytes},
+            disk(from).size(), digests, pool_);
     }
     auto shared = std::make_shared<action>(std::move(what));  // a handler must be copyable for any_io_executor
     boost::asio::post(workers_, [self = shared_from_this(), from, shared] {
-        if (std::holds_alternative<begin_writing>(*shared)) return self->post_answer(from, self->begin_writing_now());
+        const disk_worker& worker = *self->workers_of_[index(from)];
+        if (std::holds_alternative<begin_writing>(*shared))
+            return self->post_answer(from, self->keeper_->begin_writing());
         if (std::holds_alternative<flush_target>(*shared))
-            return self->post_answer(from, self->flush_now(std::move(*shared)));
-        if (from == target_side)
-            if (auto failed = self->look_after_target())
+            return self->post_answer(from, self->keeper_->flush(worker, std::move(*shared)));
+        if (from == side::target)
+            if (auto failed = self->keeper_->look_after())
                 return self->post_answer(from, action_failed{std::move(*failed)});
-        const bool carries_payload =
-            std::holds_alternative<apply_chunk>(*shared) && std::get<apply_chunk>(*shared).data.payload;
-        event result = self->workers_of_[from]->perform(std::move(*shared));
+        const bool carries_payload = !self->far_ && std::holds_alternative<apply_chunk>(*shared) &&
+                                     std::get<apply_chunk>(*shared).data.payload;
+        event result = worker.perform(std::move(*shared));
         *shared = finished{};  // frees the payload's buffer before the source may count on it
-        if (carries_payload) self->post_answer(source_side, payload_released{});
+        if (carries_payload) self->post_answer(side::source, payload_released{});
         self->post_answer(from, std::move(result));
     });
     ++in_flight_;  // answers are taken on this strand, so not before
-}
-
-// What the record says until a whole sync has ended well.
-target_status session::unfinished_status() const noexcept {
-    return known_.was_poisoned ? target_status::poisoned : target_status::dirty;
-}
-
-// On a worker: the record is durably dirty before the first byte changes.
-event session::begin_writing_now() {
-    const std::lock_guard lock(watch_mutex_);
-    try {
-        if (known_.guard) known_.guard->check();
-        const std::uint64_t size = known_.resize_to.value_or(target_->size());
-        if (request_.records)
-            request_.records->save(make_record(*request_.source, *target_, size, session_id_, unfinished_status()));
-        if (known_.resize_to) target_->resize(*known_.resize_to);
-        return writing_begun{};
-    } catch (...) {
-        return action_failed{caught_error(target_->name())};
-    }
-}
-
-// On a worker, before it touches the target: whoever came to the target is seen, an opener that waits for our lease is let
-// go, and a disk that shrank or grew is noticed.
-std::optional<error> session::look_after_target() {
-    const std::unique_lock lock(watch_mutex_, std::try_to_lock);
-    if (!lock || clock::now() - last_watch_ < 20ms) return std::nullopt;  // guessed: it costs nothing at that rate
-    last_watch_ = clock::now();
-    try {
-        if (known_.guard) known_.guard->check();
-        check_unchanged_size(*target_);
-        return std::nullopt;
-    } catch (...) {
-        return caught_error(target_->name());
-    }
-}
-
-// On a worker: a failed flush poisons the record, at once, and is never tried again.
-event session::flush_now(action&& what) {
-    const std::lock_guard lock(watch_mutex_);
-    event result = workers_of_[target_side]->perform(std::move(what));
-    auto* failed = std::get_if<action_failed>(&result);
-    if (!failed) return result;
-    // Whatever kind of error a device makes of it.
-    if (failed->why.kind() != error_kind::flush_failed) {
-        error_detail detail = failed->why.detail();
-        detail.operation = "flush";
-        failed->why = error(error_kind::flush_failed, failed->why.what(), std::move(detail));
-    }
-    if (!request_.records) return result;
-    try {
-        request_.records->save(
-            make_record(*request_.source, *target_, target_->size(), session_id_, target_status::poisoned));
-    } catch (...) {
-        known_.warnings.push_back(std::string("the poisoned state could not be recorded: ") + caught_error("").what());
-    }
-    return result;
 }
 
 void session::post_answer(side to, event&& what) {
@@ -276,8 +279,7 @@ void session::drain() {
 
 // Deciding throws nothing but for want of memory. Then the session ends where it is, once its workers have come back: what
 // was written stays, unflushed, and the record dirty.
-template <typename Step>
-void session::guarded(Step step) {
+void session::guarded(const std::function<void()>& step) {
     try {
         step();
     } catch (...) {
@@ -289,56 +291,68 @@ void session::guarded(Step step) {
 }
 
 void session::take_finished(side from, finished&& what) {
-    done_sides_[from] = true;
-    const bool flush_failed = from == target_side && what.why && what.why->kind() == error_kind::flush_failed;
+    done_sides_[index(from)] = true;
+    const bool flush_failed = from == side::target && what.why && what.why->kind() == error_kind::flush_failed;
     // The first to fail knows why; the other only heard of it. But that a flush failed must not be lost behind anything.
-    if (what.why && (!failure_ || flush_failed)) failure_ = with_name(std::move(*what.why), target_->name());
+    if (what.why && (!failure_ || flush_failed))
+        failure_ = with_name(std::move(*what.why), target_ ? target_->name() : far_->far_name);
+}
+
+void session::conclude_when_idle() {
+    bool ended = broken_ || (done_sides_[0] && done_sides_[1]);
+    // A source's goodbye says that all was well with it, too: only then does the target's record become clean.
+    if (far_ && done_sides_[index(far_->here)]) ended = failure_ || far_->here == side::source || far_goodbye_;
+    if (!ended || in_flight_ != 0 || preparing_ || std::exchange(concluding_, true)) return;
+    boost::asio::post(workers_, [self = shared_from_this()] { self->conclude(); });
 }
 
 void session::stop_peers() {
-    if (concluding_ || !source_peer_) return;
-    events_.push_back({source_side, stop{}});
-    events_.push_back({target_side, stop{}});
+    if (concluding_) return;
+    const error interrupted(error_kind::interrupted, "interrupted",
+                            {.hint = "run the same sync again: it goes on from there"});
+    if (!source_peer_ && !target_peer_) {
+        if (preparing_ || !far_) {
+            if (!failure_) failure_ = interrupted;
+            return;
+        }
+        return refuse(interrupted);
+    }
+    if (source_peer_) events_.push_back({side::source, stop{}});
+    if (target_peer_) events_.push_back({side::target, stop{}});
     guarded([this] { exchange(); });
 }
 
 // Before anything began.
 void session::refuse(error why) {
+    if (std::exchange(concluding_, true)) return;
     failure_ = std::move(why);
-    finish();
+    on_cancel_.reset();
+    finish_link();
 }
 
 // On a worker: nothing is in flight any more. Sizes still hold, the record becomes clean, the target is let go.
 void session::conclude() {
     try {
         if (!failure_) {
-            check_unchanged_size(*request_.source);
-            check_unchanged_size(*target_);
-            if (known_.guard) known_.guard->check();
-            look_at_source_again();
-            if (request_.records && mode_ == session_mode::sync) close_record();
+            if (is_here(side::source)) {
+                check_unchanged_size(*request_.source);
+                look_at_source_again();
+            }
+            if (keeper_) keeper_->conclude();
         }
     } catch (...) {
         failure_ = caught_error("");
     }
-    known_.guard.reset();
+    if (keeper_) keeper_->release();
     boost::asio::post(strand_, [self = shared_from_this()] {
         self->on_cancel_.reset();
+        if (self->keeper_)
+            for (std::string& text : self->keeper_->take_warnings())
+                self->known_.warnings.push_back(std::move(text));
         self->enter(sync_phase::done);
-        self->finish();
+        if (self->far_ && !self->failure_) return self->say_goodbye();
+        self->finish_link();
     });
-}
-
-// A part that was synced makes no whole: what was known of the target before stays known, and nothing more.
-void session::close_record() {
-    const bool whole = !request_.options.within || known_.was_clean;
-    if (whole || known_.had_record)
-        request_.records->save(make_record(*request_.source, *target_, target_->size(), session_id_,
-                                           whole ? target_status::clean : unfinished_status()));
-    else
-        request_.records->remove(target_->identity());
-    // Saved before this is removed: at no moment may both disks be written to without a word.
-    if (known_.reversed) request_.records->remove(request_.source->identity());
 }
 
 // A machine may have been started on the source meanwhile.
@@ -355,106 +369,11 @@ void session::look_at_source_again() {
 void session::finish() {
     sync_report report = make_report();
     failure_.reset();
+    if (far_) far_->link->detach();
+    const std::shared_ptr<session> last = std::move(alive_);
     const completion done = std::move(done_);
     busy_.reset();  // before: once it is told, the contexts may go
     done(std::move(report));
-}
-
-// ---- progress and report ----
-
-void session::enter(sync_phase phase) {
-    const auto now = clock::now();
-    const double spent = seconds_between(phase_started_, now);
-    if (phase_ == sync_phase::scan) seconds_.scan += spent;
-    if (phase_ == sync_phase::flush) seconds_.flush += spent;
-    if (phase_ == sync_phase::verify) seconds_.verify += spent;
-    phase_ = phase;
-    phase_started_ = now;
-    report_progress(true);
-}
-
-void session::report_progress(bool now) {
-    if (!request_.listener || !source_peer_) return;
-    const auto time = clock::now();
-    if (!now && time - last_progress_ < 100ms) return;
-    last_progress_ = time;
-    sync_progress progress;
-    progress.phase = phase_;
-    progress.total_bytes = request_.source->size();
-    const source_counts& source = source_peer_->counts();
-    const target_counts& target = target_peer_->counts();
-    progress.done_bytes = phase_ == sync_phase::verify ? std::min(target_peer_->proved_bytes(), progress.total_bytes)
-                                                       : source_peer_->decided_bytes();
-    if (phase_ == sync_phase::done && !failure_) progress.done_bytes = progress.total_bytes;
-    progress.data_done_bytes = source.read + target.read;
-    progress.data_known_bytes = source.allocated + target.allocated;
-    progress.data_known_final = source_peer_->allocation_known_bytes() == progress.total_bytes;
-    progress.changed_bytes = source.changed_compared + source.changed_uncompared + source.zeroed;
-    progress.written_bytes = target.written;
-    progress.seconds = seconds_between(started_, time);
-    tell_listener([&progress](sync_listener& listener) { listener.on_progress(progress); });
-}
-
-// A listener that throws ends the sync as a cancel does; it is not called again.
-void session::tell_listener(const std::function<void(sync_listener&)>& what) {
-    if (!request_.listener) return;
-    std::string text;
-    try {
-        return what(*request_.listener);
-    } catch (const std::exception& why) {
-        text = why.what();
-    } catch (...) {
-        text = "an exception of an unknown type";
-    }
-    request_.listener = nullptr;
-    if (phase_ == sync_phase::done) return known_.warnings.push_back("the progress listener failed: " + text);
-    if (!failure_) failure_ = error(error_kind::interrupted, "the progress listener failed: " + text);
-    boost::asio::post(strand_, [self = shared_from_this()] { self->stop_peers(); });
-}
-
-sync_report session::make_report() {
-    sync_report report;
-    report.mode = known_.mode;
-    report.reason = known_.reason;
-    report.dry_run = mode_ == session_mode::dry_run;
-    report.algorithm = request_.options.algorithm;
-    report.warnings = known_.warnings;
-    report.source_in_use = known_.source_in_use;
-    report.seconds = seconds_;
-    report.seconds.total = seconds_between(started_, clock::now());
-    if (first_data_ && last_data_) report.seconds.transfer = seconds_between(*first_data_, *last_data_);
-    report.bytes.disk = request_.source->size();
-    report.failure = failure_;
-    if (known_.resize_to && (mode_ == session_mode::dry_run || target_->size() != size_at_open_))
-        report.resized_from = size_at_open_;
-    if (!source_peer_) return report;
-
-    const source_counts& source = source_peer_->counts();
-    const target_counts& target = target_peer_->counts();
-    byte_counts& bytes = report.bytes;
-    bytes.allocated_source = source.allocated;
-    bytes.allocated_target = target.allocated;
-    bytes.read_source = source.read;
-    bytes.read_target = target.read;
-    bytes.reread_source = source.reread;
-    bytes.compared = target.compared;
-    bytes.same = target.compared - std::min(target.compared, source.changed_compared + source.zeroed);
-    bytes.changed = source.changed_compared + source.changed_uncompared;
-    bytes.zeroed = source.zeroed;
-    bytes.deallocated = target.deallocated;
-    bytes.written = target.written;
-    if (request_.options.keep_differential) report.differential = std::move(source_peer_->changes());
-    if (failure_) return report;
-
-    const bool whole = !request_.options.within;
-    if (request_.options.algorithm == digest_algorithm::sha256 && whole) report.root = source_peer_->root();
-    if (mode_ != session_mode::sync) return report;
-    report.verified = proof_level::root;
-    if (!whole) report.verified = proof_level::partial;
-    if (phase_ == sync_phase::done && request_.options.verify == verify_level::reread)
-        report.verified = proof_level::reread;
-    report.cache_passed = source_peer_->cache_passed();
-    return report;
 }
 
 }  // namespace reprotect

@@ -1,4 +1,5 @@
-// A session between two disks of one machine: joins the peers, their workers and a channel that hands over buffers in memory.
+// A session: joins a source peer and a target peer, their workers and what connects them. Both peers may be here; then messages
+// are handed over in memory. Or one of them is here, and a channel leads to the other.
 //
 // Everything that decides runs on one strand; everything that blocks runs on the workers. A worker's answer goes into an inbox,
 // and the strand drains it: so the peers see one event at a time and need no lock.
@@ -14,30 +15,48 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "peer/source_peer.hpp"
 #include "peer/target_peer.hpp"
 #include "reprotect/executor.hpp"
-#include "reprotect/memory_device.hpp"
 #include "scan/disk_worker.hpp"
 #include "sync/prepare.hpp"
+#include "sync/target_keeper.hpp"
+#include "wire/channel.hpp"
 
 namespace reprotect {
 
-class session : public std::enable_shared_from_this<session> {  // shared by the handlers that are still to run
+enum class side : std::size_t { source = 0, target = 1 };
+constexpr side other(side value) noexcept { return value == side::source ? side::target : side::source; }
+
+/// Where only one side is in this process: which, and the way to the other.
+struct far_end {
+    std::shared_ptr<channel> link;  // shared with the channel's own handlers
+    side here = side::source;
+    std::array<std::byte, 32> binding{};  ///< from the connection; the same on both sides
+    std::string far_name;                 ///< of the far disk, as the user gave it, or empty: as its side names it
+    std::string alias;                    ///< what the far side may know the disk here as, or empty: by its name
+    bool wants_differential = false;      ///< a target here asks for the extents that a comparison found
+};
+
+class session : public std::enable_shared_from_this<session>, private channel_user {  // shared by its pending handlers
 public:
     using completion = std::function<void(sync_report)>;
+    using executor = boost::asio::strand<worker_executor>;
 
+    /// Both sides here.
     session(const worker_executor& strand_on, worker_executor workers, sync_request request, session_mode mode,
             completion done);
+    /// One side here; the request's other disk is null. The options and the mode are what this side insists on.
+    session(worker_executor workers, sync_request request, session_mode mode, far_end far, completion done);
 
     /// Begins; `done` is called once, on the strand.
     void start();
 
 private:
     using clock = std::chrono::steady_clock;
-    enum side : std::size_t { source_side = 0, target_side = 1 };
     struct answer {
         side to;
         event what;
@@ -49,31 +68,52 @@ private:
     void exchange();
     void conclude();
 
+    bool is_here(side which) const noexcept { return !far_ || far_->here == which; }
+    void open_source();
+    void open_target(const geometry& shape);
     void perform(side from, action&& what);
     void deliver(side from, message&& what);
     void work(side from, action&& what);
-    target_status unfinished_status() const noexcept;
     void look_at_source_again();
-    void close_record();
-    event begin_writing_now();
-    event flush_now(action&& what);
     void post_answer(side to, event&& what);
     void drain();
     void take_finished(side from, finished&& what);
     void conclude_when_idle();
     void stop_peers();
-    template <typename Step>
-    void guarded(Step step);
+    void guarded(const std::function<void()>& step);
     void refuse(error why);
     void finish();
-    std::optional<error> look_after_target();
+
+    // The far side (far_session.cpp).
+    void on_message(message&& what) override;
+    void on_frame(session_frame&& what) override;
+    void on_payload_released() override;
+    void on_lost(const error& why) override;
+    void receive_hello(hello&& what);
+    void check_far_target(const hello& theirs);
+    void prepare_for_source(const hello& theirs);
+    void accept_hello(hello&& what);
+    void take_failure_of_far_side(error why);
+    void say_goodbye();
+    void send_differential();
+    void send_status();
+    void finish_link();
+    error named_by_far_side(const error& why) const;
+    std::string as_the_far_side_may_see(std::string text) const;
+    error as_the_far_side_may_see(const error& why) const;
+
+    // Progress and report (session_report.cpp).
     void report_progress(bool now);
     void tell_listener(const std::function<void(sync_listener&)>& what);
+    void warn(const std::string& text);
     void enter(sync_phase phase);
     sync_report make_report();
-    device& disk(side which) noexcept { return which == source_side ? *request_.source : *target_; }
+    source_counts counts_of_source() const;
+    target_counts counts_of_target() const;
+    std::uint64_t disk_bytes() const noexcept;
+    device& disk(side which) noexcept { return which == side::source ? *request_.source : *target_; }
 
-    boost::asio::strand<worker_executor> strand_;
+    executor strand_;
     worker_executor workers_;
     struct busy {
         boost::asio::executor_work_guard<worker_executor> session, workers;
@@ -82,12 +122,14 @@ private:
     sync_request request_;
     session_mode mode_;
     completion done_;
+    std::optional<far_end> far_;
 
-    std::unique_ptr<memory_device> stand_in_;  // for a missing target in a dry run
-    device* target_;
+    std::unique_ptr<device> stand_in_;         // for a target that is missing in a dry run, or elsewhere
+    std::unique_ptr<device> stand_in_source_;  // for a source that is elsewhere
+    device* target_ = nullptr;
     std::uint64_t size_at_open_ = 0;  // the target's
-    preparation known_;
-    std::string session_id_;
+    preparation known_;               // the guard has moved to the keeper
+    std::optional<target_keeper> keeper_;
 
     std::optional<source_peer> source_peer_;
     std::optional<target_peer> target_peer_;
@@ -96,11 +138,24 @@ private:
     std::deque<answer> events_;  // on the strand
     std::array<bool, 2> done_sides_{};
     std::size_t in_flight_ = 0;
+    bool preparing_ = false;  // a worker looks at disks before a peer is made, or goes on
     bool broken_ = false;  // deciding itself failed: the peers are not asked any more
     bool concluding_ = false;
 
-    std::mutex watch_mutex_;  // the guard and what a device takes from one thread at a time
-    clock::time_point last_watch_;
+    std::shared_ptr<session> alive_;  // itself, while a far side may still speak
+    bool link_lost_ = false;
+    std::optional<hello> far_hello_;
+    std::optional<wire_goodbye> far_goodbye_;
+    bool goodbye_said_ = false;
+    bool send_extents_ = false;
+    bool ending_ = false;
+    std::optional<error> far_failure_;  // that came while this side concluded
+    bool told_ = false;  // the far side knows how this one failed, or told it
+    source_counts far_source_;
+    target_counts far_target_;
+    std::uint64_t far_proved_bytes_ = 0;
+    std::optional<differential> far_differential_;
+    channel_counts sent_, received_;
 
     std::mutex inbox_mutex_;
     std::vector<answer> inbox_;
@@ -110,7 +165,7 @@ private:
     std::optional<error> failure_;
 
     sync_phase phase_ = sync_phase::prepare;
-    clock::time_point started_, phase_started_, last_progress_;
+    clock::time_point started_, phase_started_, last_progress_, last_status_;
     std::optional<clock::time_point> first_data_, last_data_;
     second_counts seconds_;
 };

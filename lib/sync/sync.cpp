@@ -32,13 +32,6 @@ sync_report run_here(const sync_request& request, session_mode mode) {
     return result.get();
 }
 
-sync_request as_comparison(sync_request request) {
-    request.options.keep_differential = true;
-    request.options.dry_run = false;
-    request.records = nullptr;
-    return request;
-}
-
 session_mode mode_of(const sync_request& request) {
     return request.options.dry_run ? session_mode::dry_run : session_mode::sync;
 }

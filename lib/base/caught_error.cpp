@@ -1,5 +1,5 @@
 // The exception is thrown again to look at its type.
-#include "scan/caught_error.hpp"
+#include "base/caught_error.hpp"
 
 #include <new>
 

@@ -1,0 +1,246 @@
+// The tool's way to a peer: connect, ask, and then the session that all others have, while the caller waits.
+#include "reprotect/connect.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <exception>
+#include <functional>
+
+#include "base/assert.hpp"
+#include "base/caught_error.hpp"
+#include "plan/file_format.hpp"
+#include "sync/map_exchange.hpp"
+#include "sync/session.hpp"
+#include "sync/worker_pool.hpp"
+#include "wire/connection.hpp"
+#include "wire/opening.hpp"
+
+#ifndef REPROTECT_VERSION
+#define REPROTECT_VERSION "unknown"
+#endif
+
+namespace reprotect {
+namespace {
+
+using boost::asio::awaitable;
+
+// One call's context: everything that outlives its coroutines.
+struct call {
+    call(const std::string& remote, const connect_options& options, unsigned threads)
+        : name(parse_remote_name(remote)), how(options), text(remote), pool(threads), strand(network.get_executor()) {}
+
+    const remote_name name;
+    const connect_options& how;
+    const std::string text;
+    worker_pool pool;
+    boost::asio::io_context network;
+    channel::strand strand;
+    std::unique_ptr<ssh_process> ssh;
+    connection link;
+
+    // Runs until all is over; meanwhile the workers are tended.
+    void run() {
+        boost::asio::steady_timer tick(network);
+        std::function<void(boost::system::error_code)> tend = [&](boost::system::error_code failure) {
+            if (failure) return;
+            pool.tend();
+            tick.expires_after(std::chrono::milliseconds(5));
+            tick.async_wait(tend);
+        };
+        tend({});
+        over = [&tick] { tick.cancel(); };
+        network.run();
+    }
+    std::function<void()> over;  // to be called once, at the end
+};
+
+client_purpose purpose_of(asked_role role) {
+    switch (role) {
+        case asked_role::source:
+            return client_purpose::source;
+        case asked_role::target:
+            return client_purpose::target;
+        case asked_role::reader:
+            break;
+    }
+    return client_purpose::reader;
+}
+
+awaitable<std::array<std::byte, 32>> connect_and_ask(call* self, wire_request wish) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    const remote_name& name = self->name;
+    if (name.how == remote_name::scheme::ssh) {
+        const ssh_terms terms{self->how.ssh_command, self->how.ssh_remote_tool, name.user, name.host, name.port,
+                              self->how.limit};
+        self->ssh = std::make_unique<ssh_process>(on, terms);
+        self->link = self->ssh->take_connection();
+    } else {
+        dial_terms terms;
+        terms.host = name.host;
+        terms.port = name.port == 0 ? port_default : name.port;
+        terms.credentials = self->how.credentials;
+        terms.purpose = purpose_of(wish.role);
+        terms.limit = self->how.limit;
+        self->link = co_await dial(std::move(terms));
+    }
+    opening::terms agreed;
+    agreed.side = wire_side::client;
+    agreed.secret = self->link.secret;
+    agreed.far_name = self->link.far_name;
+    agreed.explain = self->link.explain;
+    // A password may have to be typed.
+    if (self->ssh) agreed.patience = std::chrono::minutes(5);
+    opening first(*self->link.stream, std::move(agreed));
+    co_await first.ask(std::move(wish));
+    const std::array<std::byte, 32> binding = first.binding();
+    co_return binding;
+}
+
+// ssh's own end says more than "the connection was closed".
+error with_last_words(call& self, error why) {
+    if (!self.ssh || why.kind() != error_kind::peer) return why;
+    self.link.stream.reset();
+    const std::string words = self.ssh->last_words();
+    if (words.empty()) return why;
+    error_detail detail = why.detail();
+    detail.hint = "try the same ssh command by hand; --ssh and --remote-tool say what is run";
+    return error(why.kind(), std::string(why.what()) + "; " + words, std::move(detail));
+}
+
+wire_request wish_of(const sync_request& request, session_mode mode, const remote_name& name) {
+    const sync_options& options = request.options;
+    wire_request wish;
+    wish.export_name = name.disk;
+    wish.role = request.source ? asked_role::source : asked_role::target;
+    wish.mode = mode;
+    wish.block_bytes = options.block_bytes;
+    wish.chunk_bytes = options.chunk_bytes;
+    wish.algorithm = options.algorithm;
+    wish.reread = options.verify == verify_level::reread && mode == session_mode::sync;
+    wish.permits = {options.allow_larger, options.truncate, options.reverse};
+    wish.keep_differential = options.keep_differential && !request.source;
+    if (!request.source) wish.within = options.within;  // a source here knows it itself
+    wish.tool_version = REPROTECT_VERSION;
+    return wish;
+}
+
+unsigned threads_of(const sync_options& options) {
+    const unsigned wanted = options.depth + 4;  // one disk, and what compresses
+    return options.threads == 0 ? wanted : std::min(wanted, options.threads);
+}
+
+sync_report run_with(const sync_request& given, const std::string& remote, const connect_options& how,
+                     session_mode mode) {
+    REPROTECT_ASSERT((given.source == nullptr) != (given.target == nullptr));
+    sync_request request = given;
+    check_options(request.options, request.source ? request.source->size() : 0);
+    call self(remote, how, threads_of(request.options));
+    sync_report result;
+    const auto end = [&](sync_report report) {
+        result = std::move(report);
+        self.over();
+    };
+    std::optional<std::stop_callback<std::function<void()>>> on_cancel;
+    on_cancel.emplace(request.cancel, [&self] {
+        // Before the session has begun there is nothing to be stopped gently.
+        boost::asio::post(self.strand, [&self] {
+            if (self.link.stream) self.link.stream->close();
+        });
+    });
+    boost::asio::co_spawn(
+        self.strand, connect_and_ask(&self, wish_of(request, mode, self.name)),
+        [&](std::exception_ptr failure, std::array<std::byte, 32> binding) {
+            on_cancel.reset();
+            try {
+                if (failure) std::rethrow_exception(failure);
+                far_end far;
+                far.here = request.source ? side::source : side::target;
+                const std::string far_name = self.link.far_name;
+                far.link =
+                    std::make_shared<channel>(self.strand, self.pool.get_executor(), std::move(self.link.stream),
+                                              self.link.meter, channel_options{how.patience, far_name});
+                far.binding = binding;
+                far.far_name = remote;
+                far.wants_differential = request.options.keep_differential && !request.source;
+                std::make_shared<session>(self.pool.get_executor(), request, mode, std::move(far), end)->start();
+            } catch (...) {
+                sync_report report;
+                report.failure = with_last_words(self, caught_error(""));
+                if (request.cancel.stop_requested())
+                    report.failure = error(error_kind::interrupted, "interrupted", {.hint = "nothing was written"});
+                end(std::move(report));
+            }
+        });
+    self.run();
+    if (result.failure) result.failure = with_last_words(self, *result.failure);
+    return result;
+}
+
+session_mode mode_of(const sync_request& request) {
+    return request.options.dry_run ? session_mode::dry_run : session_mode::sync;
+}
+
+}  // namespace
+
+sync_report sync_with_remote(const sync_request& request, const std::string& remote, const connect_options& how) {
+    return run_with(request, remote, how, mode_of(request));
+}
+
+sync_report diff_with_remote(const sync_request& request, const std::string& remote, const connect_options& how) {
+    return run_with(as_comparison(request), remote, how, session_mode::compare);
+}
+
+checksum_report checksum_remote(const std::string& remote, const checksum_options& options, const connect_options& how,
+                                sync_listener* listener, std::stop_token cancel) {
+    if (options.algorithm != digest_algorithm::sha256)
+        throw error(error_kind::usage, "a peer's disk is digested with sha256 alone",
+                    {.hint = "leave --digest out: an xxh3 digest means nothing outside the process that made it"});
+    check_geometry({0, options.chunk_bytes, options.block_bytes});
+    call self(remote, how, 1);
+    wire_request wish;
+    wish.export_name = self.name.disk;
+    wish.role = asked_role::reader;
+    wish.mode = session_mode::compare;
+    wish.block_bytes = options.block_bytes;
+    wish.chunk_bytes = options.chunk_bytes;
+    wish.algorithm = options.algorithm;
+    wish.with_blocks = options.with_blocks;
+    wish.ignore_allocation = options.ignore_allocation;
+    wish.tool_version = REPROTECT_VERSION;
+
+    std::exception_ptr failed;
+    checksum_report report;
+    const std::stop_callback on_cancel(cancel, [&self] {
+        boost::asio::post(self.strand, [&self] {
+            if (self.link.stream) self.link.stream->close();
+        });
+    });
+    boost::asio::co_spawn(self.strand, connect_and_ask(&self, std::move(wish)),
+                          [&](std::exception_ptr failure, std::array<std::byte, 32>) {
+                              if (failure) {
+                                  failed = failure;
+                                  return self.over();
+                              }
+                              boost::asio::co_spawn(self.strand, receive_map(self.link, how.patience, listener),
+                                                    [&](std::exception_ptr later, checksum_report got) {
+                                                        failed = later;
+                                                        report = std::move(got);
+                                                        self.link.stream->close();
+                                                        self.over();
+                                                    });
+                          });
+    self.run();
+    if (!failed) return report;
+    if (cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
+    try {
+        std::rethrow_exception(failed);
+    } catch (...) {
+        throw with_last_words(self, caught_error(""));
+    }
+}
+
+}  // namespace reprotect

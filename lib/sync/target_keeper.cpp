@@ -1,0 +1,109 @@
+// The order of what is made durable is the point: dirty, data, flush, clean.
+#include "sync/target_keeper.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "codec/random.hpp"
+#include "base/caught_error.hpp"
+
+namespace reprotect {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string random_id() {
+    const auto nonce = random_nonce();
+    digest half;
+    std::copy_n(nonce.begin(), half.bytes.size(), half.bytes.begin());
+    return to_hex(half);
+}
+
+}  // namespace
+
+target_keeper::target_keeper(const sync_request& request, device& target, session_mode mode, preparation& known)
+    : request_(request),
+      target_(target),
+      mode_(mode),
+      known_(known),
+      session_id_(random_id()),
+      last_look_(std::chrono::steady_clock::now()) {}
+
+// What the record says until a whole sync has ended well.
+target_status target_keeper::unfinished_status() const noexcept {
+    return known_.was_poisoned ? target_status::poisoned : target_status::dirty;
+}
+
+event target_keeper::begin_writing() {
+    const std::lock_guard lock(mutex_);
+    try {
+        if (known_.guard) known_.guard->check();
+        const std::uint64_t size = known_.resize_to.value_or(target_.size());
+        if (request_.records)
+            request_.records->save(make_record(*request_.source, target_, size, session_id_, unfinished_status()));
+        if (known_.resize_to) target_.resize(*known_.resize_to);
+        return writing_begun{};
+    } catch (...) {
+        return action_failed{caught_error(target_.name())};
+    }
+}
+
+std::optional<error> target_keeper::look_after() {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock || std::chrono::steady_clock::now() - last_look_ < 20ms) return std::nullopt;  // guessed: costs nothing
+    last_look_ = std::chrono::steady_clock::now();
+    try {
+        if (known_.guard) known_.guard->check();
+        check_unchanged_size(target_);
+        return std::nullopt;
+    } catch (...) {
+        return caught_error(target_.name());
+    }
+}
+
+event target_keeper::flush(const disk_worker& worker, action&& what) {
+    const std::lock_guard lock(mutex_);
+    event result = worker.perform(std::move(what));
+    auto* failed = std::get_if<action_failed>(&result);
+    if (!failed) return result;
+    // Whatever kind of error a device makes of it.
+    if (failed->why.kind() != error_kind::flush_failed) {
+        error_detail detail = failed->why.detail();
+        detail.operation = "flush";
+        failed->why = error(error_kind::flush_failed, failed->why.what(), std::move(detail));
+    }
+    if (!request_.records) return result;
+    try {
+        request_.records->save(
+            make_record(*request_.source, target_, target_.size(), session_id_, target_status::poisoned));
+    } catch (...) {
+        warnings_.push_back(std::string("the poisoned state could not be recorded: ") + caught_error("").what());
+    }
+    return result;
+}
+
+void target_keeper::conclude() {
+    const std::lock_guard lock(mutex_);
+    check_unchanged_size(target_);
+    if (known_.guard) known_.guard->check();
+    if (request_.records && mode_ == session_mode::sync) close_record();
+}
+
+// A part that was synced makes no whole: what was known of the target before stays known, and nothing more.
+void target_keeper::close_record() {
+    const bool whole = !request_.options.within || known_.was_clean;
+    if (whole || known_.had_record)
+        request_.records->save(make_record(*request_.source, target_, target_.size(), session_id_,
+                                           whole ? target_status::clean : unfinished_status()));
+    else
+        request_.records->remove(target_.identity());
+    // Saved before this is removed: at no moment may both disks be written to without a word.
+    if (known_.reversed) request_.records->remove(request_.source->identity());
+}
+
+void target_keeper::release() {
+    const std::lock_guard lock(mutex_);
+    known_.guard.reset();
+}
+
+}  // namespace reprotect

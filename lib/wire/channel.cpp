@@ -1,0 +1,601 @@
+// One write and one read are under way at most. Everything runs on the strand but compressing and decompressing.
+#include "wire/channel.hpp"
+
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/caught_error.hpp"
+#include "wire/message_codec.hpp"
+
+namespace reprotect {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto flush_after = 5ms;                // guessed: far below what a person notices, long enough to fill a batch
+constexpr auto linger_for = 10s;                 // specified: as long as an opening may take
+constexpr unsigned silence_factor = 60;          // signs of life alone are believed for an hour
+constexpr std::size_t input_bytes = 128 * 1024;  // measured: eight TLS records
+constexpr std::size_t slots_max = 64;            // batches that wait for a decoder
+constexpr unsigned encoders_max = 8;             // guessed: more than one stream of TLS can carry away
+
+unsigned encoder_count() {
+    return std::clamp(std::thread::hardware_concurrency(), 1u, encoders_max);
+}
+
+bool is_digests(frame_kind kind) noexcept {
+    return kind == frame_kind::chunk_digests || kind == frame_kind::block_digests || kind == frame_kind::proof;
+}
+
+double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
+
+std::string in_seconds(std::chrono::milliseconds time) {
+    return std::to_string((time.count() + 999) / 1000) + " s";
+}
+
+}  // namespace
+
+struct channel::outgoing_batch {
+    batch raw;
+    encoded_batch ready_bytes;
+    std::unique_ptr<compressor> with;
+    int level = 0;
+    bool started = false;
+    bool ready = false;
+};
+
+struct channel::incoming_slot {
+    incoming_batch what;
+    std::unique_ptr<std::byte[]> body;  // empty where it is read straight to its place
+    std::size_t body_bytes = 0;
+    boost::system::error_code failure;
+    bool ready = false;
+};
+
+channel::channel(strand on, worker_executor workers, std::unique_ptr<byte_stream> stream,
+                 std::shared_ptr<wire_meter> meter, channel_options options)
+    : strand_(std::move(on)),
+      workers_(std::move(workers)),
+      stream_(std::move(stream)),
+      meter_(std::move(meter)),
+      options_(std::move(options)),
+      level_(encoder_count()),
+      flush_timer_(strand_),
+      input_(input_bytes),
+      tick_timer_(strand_) {}
+
+channel::~channel() = default;
+
+void channel::start(channel_user& user) {
+    user_ = &user;
+    last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
+    arm_tick();
+    if (lost_) return;
+    read_some();
+}
+
+void channel::set_shape(const geometry& shape, std::shared_ptr<buffer_pool> pool) {
+    shape_ = shape;
+    reader_.emplace(shape, std::move(pool));
+    builder_.emplace(shape, [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (!self) return;
+        boost::asio::post(self->strand_, [self] {
+            if (self->user_) self->user_->on_payload_released();
+        });
+    });
+}
+
+// ---- out ----
+
+void channel::send(message&& what) {
+    if (lost_) return;
+    if (auto* data = std::get_if<chunk_data>(&what)) {
+        builder_->add(std::move(*data));
+        queue_full_batches();
+        if (!builder_->empty()) arm_flush_timer();
+        return;
+    }
+    // What this side takes is what the other may send.
+    if (const auto* opening = std::get_if<hello>(&what)) data_granted_ = opening->data_messages;
+    if (const auto* more = std::get_if<credit>(&what)) data_granted_ = std::max(data_granted_, more->data_messages);
+    const message_class kind = class_of(what);
+    const std::size_t before = urgent_.size();
+    append(urgent_, what);
+    sent_.frames += urgent_.size() - before;
+    const bool digests = kind == message_class::digests || kind == message_class::proofs ||
+                         std::holds_alternative<block_digests>(what);
+    if (digests) sent_.digests += urgent_.size() - before;
+    schedule_write();
+}
+
+void channel::send(const session_frame& what) {
+    if (lost_) return;
+    const std::size_t before = urgent_.size();
+    if (const auto* found = std::get_if<wire_changes>(&what))
+        append_changes(urgent_, found->list);
+    else if (const auto* status = std::get_if<wire_status>(&what))
+        append(urgent_, *status);
+    else if (const auto* notice = std::get_if<wire_notice>(&what))
+        append(urgent_, *notice);
+    else
+        append(urgent_, std::get<wire_goodbye>(what));
+    goodbye_queued_ = goodbye_queued_ || std::holds_alternative<wire_goodbye>(what);
+    sent_.frames += urgent_.size() - before;
+    schedule_write();
+}
+
+void channel::flush_data() {
+    if (lost_ || !builder_) return;
+    while (auto rest = builder_->take_rest()) queue_batch(std::move(*rest));
+}
+
+void channel::queue_full_batches() {
+    while (auto full = builder_->take_full()) queue_batch(std::move(*full));
+}
+
+void channel::queue_batch(batch&& what) {
+    auto slot = std::make_shared<outgoing_batch>();
+    slot->raw = std::move(what);
+    if (batches_.empty() && writing_.empty()) {
+        // A pause is nobody's fault: what is observed begins anew.
+        last_observation_ = idle_since_ = clock::now();
+        idle_seconds_ = 0;
+    }
+    batches_.push_back(std::move(slot));
+    start_encoders();
+}
+
+void channel::start_encoders() {
+    for (const auto& slot : batches_) {
+        if (encoding_ >= encoder_count()) return;
+        if (slot->started) continue;
+        slot->started = true;
+        slot->level = level_.level();
+        if (compressors_.empty()) compressors_.push_back(std::make_unique<compressor>());
+        slot->with = std::move(compressors_.back());
+        compressors_.pop_back();
+        ++encoding_;
+        boost::asio::post(workers_, [self = shared_from_this(), slot] {
+            const auto begin = clock::now();
+            std::optional<error> failure;
+            try {
+                slot->ready_bytes = reprotect::encode(std::move(slot->raw), *slot->with, slot->level);
+            } catch (...) {
+                failure = caught_error("");
+            }
+            const double seconds = seconds_between(begin, clock::now());
+            boost::asio::post(self->strand_, [self, slot, seconds, failure = std::move(failure)] {
+                if (failure) return self->lose(*failure);
+                self->encoded(slot, seconds);
+            });
+        });
+    }
+}
+
+void channel::encoded(const std::shared_ptr<outgoing_batch>& what, double seconds) {
+    --encoding_;
+    what->ready = true;
+    compressors_.push_back(std::move(what->with));
+    const std::size_t head = what->ready_bytes.head.size(), body = what->ready_bytes.body().size();
+    sent_.frames += head + body;
+    sent_.payload += body;
+
+    const auto now = clock::now();
+    if (writing_.empty()) idle_seconds_ += seconds_between(std::exchange(idle_since_, now), now);
+    batch_observation seen;
+    seen.level = what->level;
+    seen.raw_bytes = what->ready_bytes.raw_bytes;
+    seen.encoded_bytes = body;
+    seen.encode_seconds = seconds;
+    seen.seconds = seconds_between(std::exchange(last_observation_, now), now);
+    seen.wire_idle_seconds = std::exchange(idle_seconds_, 0);
+    seen.encoders_waiting = static_cast<unsigned>(
+        std::count_if(batches_.begin(), batches_.end(), [](const auto& slot) { return !slot->started; }));
+    level_.observe(seen);
+    start_encoders();
+    write_next();
+}
+
+// Not at once: what else is said in the same breath goes out in the same write.
+void channel::schedule_write() {
+    if (!writing_.empty() || std::exchange(write_scheduled_, true)) return;
+    boost::asio::post(strand_, [self = shared_from_this()] {
+        self->write_scheduled_ = false;
+        self->write_next();
+    });
+}
+
+void channel::write_next() {
+    if (lost_ || !writing_.empty()) return;
+    if (!urgent_.empty()) {
+        writing_bytes_.swap(urgent_);
+        urgent_.clear();
+        writing_.emplace_back(writing_bytes_);
+    } else if (!batches_.empty() && batches_.front()->ready) {
+        writing_batch_ = std::move(batches_.front());
+        batches_.pop_front();
+        writing_.emplace_back(writing_batch_->ready_bytes.head);
+        if (!writing_batch_->ready_bytes.body().empty()) writing_.push_back(writing_batch_->ready_bytes.body());
+    } else {
+        if (finished_ && all_written()) linger_or_end();
+        return;
+    }
+    const auto now = clock::now();
+    idle_seconds_ += seconds_between(idle_since_, now);
+    last_wrote_ = now;
+    write_some();
+}
+
+bool channel::all_written() const noexcept {
+    return urgent_.empty() && writing_.empty() && batches_.empty() && (!builder_ || builder_->empty());
+}
+
+void channel::write_some() {
+    const std::span<const std::byte> next = writing_.front();
+    stream_->async_write_some(strand_, boost::asio::const_buffer(next.data(), next.size()),
+                              [self = shared_from_this()](boost::system::error_code failure, std::size_t count) {
+                                  self->guarded([&] { self->wrote(failure, count); });
+                              });
+}
+
+void channel::wrote(boost::system::error_code failure, std::size_t count) {
+    if (lost_) return;
+    if (failure)
+        return lose(error(error_kind::peer, "the connection to " + options_.far_name + " was lost while sending: " +
+                                                failure.message(),
+                          {.operation = "send", .hint = "run the same again: it goes on from there"}));
+    last_wrote_ = clock::now();
+    writing_.front() = writing_.front().subspan(count);
+    if (writing_.front().empty()) writing_.pop_front();
+    if (!writing_.empty()) return write_some();
+    writing_batch_.reset();
+    idle_since_ = last_wrote_;
+    if (goodbye_queued_ && urgent_.empty() && !sent_at_goodbye_) sent_at_goodbye_ = meter_->sent_bytes;
+    write_next();
+}
+
+void channel::arm_flush_timer() {
+    if (std::exchange(flush_armed_, true)) return;
+    flush_timer_.expires_after(flush_after);
+    flush_timer_.async_wait(boost::asio::bind_executor(strand_, [weak = weak_from_this()](boost::system::error_code) {
+        const auto self = weak.lock();
+        if (!self || self->lost_) return;
+        self->flush_armed_ = false;
+        if (self->builder_->empty()) return;
+        // While the wire has work, a batch may still grow.
+        if (self->batches_.empty() && !self->writing_batch_)
+            self->flush_data();
+        else
+            self->arm_flush_timer();
+    }));
+}
+
+// ---- in ----
+
+void channel::read_some() {
+    if (lost_ || reading_) return;
+    std::span<std::byte> into = body_left_;
+    if (into.empty()) {
+        if (input_begin_ == input_end_) input_begin_ = input_end_ = 0;
+        if (input_begin_ != 0 && input_.size() - input_begin_ < std::max(frame_wants_, input_bytes / 2)) {
+            std::memmove(input_.data(), input_.data() + input_begin_, input_end_ - input_begin_);
+            input_end_ -= std::exchange(input_begin_, 0);
+        }
+        if (input_.size() - input_begin_ < frame_wants_) input_.resize(input_begin_ + frame_wants_);
+        into = std::span(input_).subspan(input_end_);
+        if (into.empty()) return;  // held, and full
+    }
+    reading_ = true;
+    stream_->async_read_some(strand_, boost::asio::mutable_buffer(into.data(), into.size()),
+                             [self = shared_from_this()](boost::system::error_code failure, std::size_t count) {
+                                 self->guarded([&] { self->took(failure, count); });
+                             });
+}
+
+void channel::took(boost::system::error_code failure, std::size_t count) {
+    reading_ = false;
+    if (lost_) return;
+    if (failure) {
+        const bool ended = failure == boost::asio::error::eof || failure == boost::asio::error::connection_reset;
+        return lose(error(error_kind::peer,
+                          ended ? "the connection was closed by " + options_.far_name
+                                : "the connection to " + options_.far_name + " was lost: " + failure.message(),
+                          {.operation = "receive", .hint = "run the same again: it goes on from there"}));
+    }
+    last_heard_ = clock::now();
+    if (!body_left_.empty()) {
+        body_left_ = body_left_.subspan(count);
+        if (body_left_.empty()) body_arrived();
+    } else {
+        input_end_ += count;
+    }
+    parse();
+    read_some();
+}
+
+void channel::parse() {
+    if (std::exchange(parsing_, true)) return;
+    while (!lost_ && !held_ && body_left_.empty() && slots_.size() < slots_max && parse_frame()) {
+    }
+    parsing_ = false;
+}
+
+void channel::resume() {
+    held_ = false;
+    last_heard_ = clock::now();
+    boost::asio::post(strand_, [self = shared_from_this()] {
+        self->guarded([&] {
+            self->parse();
+            self->read_some();
+        });
+    });
+}
+
+bool channel::parse_frame() {
+    const std::span<const std::byte> arrived(input_.data() + input_begin_, input_end_ - input_begin_);
+    frame_wants_ = frame_header_bytes;
+    if (arrived.size() < frame_header_bytes) return false;
+    const auto header = decode_header(arrived.first<frame_header_bytes>());
+    if (!header) return break_off(header.error().message()), false;
+    if (header->kind == frame_kind::data) return begin_batch(*header, arrived.subspan(frame_header_bytes));
+    frame_wants_ = frame_header_bytes + header->length;
+    if (arrived.size() < frame_wants_) return false;
+    input_begin_ += frame_wants_;
+    received_.frames += frame_wants_;
+    if (is_digests(header->kind)) received_.digests += frame_wants_;
+    take_frame(header->kind, arrived.subspan(frame_header_bytes, header->length));
+    return true;
+}
+
+bool channel::begin_batch(const frame_header& header, std::span<const std::byte> arrived) {
+    if (!reader_) return break_off("data before the hello"), false;
+    frame_wants_ = frame_header_bytes + batch_header_bytes;
+    if (arrived.size() < batch_header_bytes) return false;
+    const auto sizes = decode_batch_header(arrived.first<batch_header_bytes>(), header.length);
+    if (!sizes) return break_off(sizes.error().message()), false;
+    frame_wants_ += sizes->head_bytes;
+    arrived = arrived.subspan(batch_header_bytes);
+    if (arrived.size() < sizes->head_bytes) return false;
+
+    if (data_received_ > data_granted_) return break_off("more data than it may send"), false;
+    auto opened = reader_->open(*sizes, arrived.first(sizes->head_bytes), data_granted_ - data_received_);
+    if (!opened) return break_off(opened.error().message()), false;
+    input_begin_ += frame_wants_;
+    arrived = arrived.subspan(sizes->head_bytes);
+    incoming_ = std::make_shared<incoming_slot>();
+    incoming_->what = std::move(*opened);
+    incoming_->body_bytes = sizes->body_bytes;
+    received_.frames += frame_wants_ + sizes->body_bytes;
+    received_.payload += sizes->body_bytes;
+    data_received_ += incoming_->what.complete.size();
+    last_message_ = clock::now();
+
+    body_left_ = direct_destination(incoming_->what);
+    if (body_left_.empty() && sizes->body_bytes != 0) {
+        incoming_->body = std::make_unique_for_overwrite<std::byte[]>(sizes->body_bytes);
+        body_left_ = {incoming_->body.get(), sizes->body_bytes};
+    }
+    const std::size_t here = std::min(body_left_.size(), arrived.size());
+    if (here != 0) std::memcpy(body_left_.data(), arrived.data(), here);
+    input_begin_ += here;
+    body_left_ = body_left_.subspan(here);
+    if (body_left_.empty()) body_arrived();
+    return true;
+}
+
+void channel::body_arrived() {
+    auto slot = std::move(incoming_);
+    slots_.push_back(slot);
+    if (!slot->body) {
+        slot->ready = true;
+        return deliver_batches();
+    }
+    boost::asio::post(workers_, [self = shared_from_this(), slot] {
+        try {
+            thread_local decompressor with;
+            const auto filled = fill(slot->what, {slot->body.get(), slot->body_bytes}, with);
+            if (!filled) slot->failure = filled.error();
+        } catch (...) {
+            slot->failure = boost::asio::error::no_memory;
+        }
+        slot->body.reset();
+        boost::asio::post(self->strand_, [self, slot] {
+            slot->ready = true;
+            self->guarded([&] {
+                self->deliver_batches();
+                self->parse();
+                self->read_some();
+            });
+        });
+    });
+}
+
+void channel::deliver_batches() {
+    while (!lost_ && !slots_.empty() && slots_.front()->ready) {
+        const auto slot = std::move(slots_.front());
+        slots_.pop_front();
+        if (slot->failure) return break_off(slot->failure.message());
+        for (chunk_data& each : slot->what.complete)
+            if (user_ && !linger_until_) user_->on_message(std::move(each));
+    }
+}
+
+// A value, or nothing once the connection was broken off for it.
+template <typename Value>
+std::optional<Value> channel::checked(wire_result<Value>&& value, frame_kind kind) {
+    if (value) return std::move(*value);
+    break_off("a frame of kind " + std::to_string(static_cast<unsigned>(kind)) + ": " + value.error().message());
+    return std::nullopt;
+}
+
+void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
+    if (kind == frame_kind::keep_alive) return;
+    const bool last = kind == frame_kind::goodbye || kind == frame_kind::failed;
+    if (linger_until_) {
+        if (last) end_lingering();
+        return;
+    }
+    if (!user_) return;
+    if (received_at_goodbye_) return break_off("a frame after its goodbye");
+    switch (kind) {
+        case frame_kind::status: {
+            auto status = checked(decode_status(payload), kind);
+            if (status) user_->on_frame(std::move(*status));
+            return;
+        }
+        case frame_kind::notice: {
+            auto notice = checked(decode_notice(payload), kind);
+            if (notice) user_->on_frame(std::move(*notice));
+            return;
+        }
+        case frame_kind::changes: {
+            if (!shape_) return break_off("extents before the hello");
+            auto found = checked(decode_changes(payload, {changes_end_, shape_->disk_bytes - changes_end_}), kind);
+            if (!found) return;
+            last_message_ = clock::now();
+            if (!found->empty()) changes_end_ = found->back().range.end();
+            user_->on_frame(wire_changes{std::move(*found)});
+            return;
+        }
+        case frame_kind::goodbye: {
+            auto parting = checked(decode_goodbye(payload), kind);
+            if (!parting) return;
+            received_at_goodbye_ = meter_->received_bytes;
+            user_->on_frame(std::move(*parting));
+            return;
+        }
+        case frame_kind::request:
+        case frame_kind::answer:
+        case frame_kind::confirm:
+        case frame_kind::map_piece:
+        case frame_kind::map_end:
+            return break_off("a frame of kind " + std::to_string(static_cast<unsigned>(kind)) + " within a session");
+        default:
+            break;
+    }
+    auto what = checked(decode(kind, payload), kind);
+    if (!what) return;
+    last_message_ = clock::now();
+    user_->on_message(std::move(*what));
+}
+
+// ---- life and end ----
+
+void channel::arm_tick() {
+    tick_timer_.expires_after(std::clamp<std::chrono::milliseconds>(options_.patience / 8, 20ms, 1000ms));
+    tick_timer_.async_wait(
+        boost::asio::bind_executor(strand_, [weak = weak_from_this()](boost::system::error_code failure) {
+            const auto self = weak.lock();
+            if (failure || !self || self->closed_) return;
+            self->guarded([&] { self->tick(); });
+            if (!self->closed_) self->arm_tick();
+        }));
+}
+
+void channel::tick() {
+    const auto now = clock::now();
+    if (linger_until_) {
+        if (now >= *linger_until_) end_lingering();
+        return;
+    }
+    if (writing_.empty() && !goodbye_queued_ && now - last_wrote_ > options_.patience / 4) {
+        const std::size_t before = urgent_.size();
+        append_keep_alive(urgent_);
+        sent_.frames += urgent_.size() - before;
+        schedule_write();
+    }
+    const auto give_up = [this](const std::string& what) {
+        lose(error(error_kind::peer, what, {.operation = "receive", .hint = "check the other side and the network"}));
+    };
+    if (!held_ && slots_.size() < slots_max && now - last_heard_ > options_.patience)
+        return give_up("nothing was heard from " + options_.far_name + " for " + in_seconds(options_.patience));
+    if (!writing_.empty() && now - last_wrote_ > options_.patience)
+        return give_up(options_.far_name + " took nothing of what was sent for " + in_seconds(options_.patience));
+    if (!held_ && now - last_message_ > silence_factor * options_.patience)
+        return give_up(options_.far_name + " gave signs of life, and nothing else, for " +
+                       in_seconds(silence_factor * options_.patience));
+}
+
+void channel::break_off(const std::string& what) {
+    lose(error(error_kind::peer, options_.far_name + " broke the rules of the wire: " + what,
+               {.operation = "receive", .hint = "see that both sides run versions of reprotect that fit each other"}));
+}
+
+void channel::lose(error why) {
+    if (std::exchange(lost_, true)) return;
+    close();
+    if (finished_) return end_lingering();
+    boost::asio::post(strand_, [self = shared_from_this(), why = std::move(why)] {
+        if (self->user_) self->user_->on_lost(why);
+    });
+}
+
+void channel::finish(std::function<void()> done) {
+    finished_ = std::move(done);
+    if (lost_) return end_lingering();
+    flush_data();
+    if (all_written() && !write_scheduled_) linger_or_end();
+}
+
+// A socket that is closed while something lies unread in it is reset, and the other side may lose our last words with that.
+void channel::linger_or_end() {
+    if (linger_until_) return;
+    if (received_at_goodbye_ && sent_at_goodbye_) return end_lingering();
+    linger_until_ = clock::now() + linger_for;
+    held_ = false;
+    parse();
+    read_some();
+}
+
+void channel::end_lingering() {
+    close();
+    if (!finished_) return;
+    boost::asio::post(strand_, [self = shared_from_this(), done = std::exchange(finished_, {})] { done(); });
+}
+
+void channel::close() noexcept {
+    if (std::exchange(closed_, true)) return;
+    lost_ = true;
+    stream_->close();
+    try {
+        flush_timer_.cancel();
+        tick_timer_.cancel();
+    } catch (...) {
+        // They end by themselves.
+    }
+}
+
+template <typename Step>
+void channel::guarded(Step step) noexcept {
+    try {
+        step();
+    } catch (...) {
+        try {
+            lose(caught_error(""));
+        } catch (...) {
+            close();
+        }
+    }
+}
+
+channel_counts channel::sent() const noexcept {
+    channel_counts counts = sent_;
+    counts.total = sent_at_goodbye_.value_or(meter_->sent_bytes);
+    return counts;
+}
+
+channel_counts channel::received() const noexcept {
+    channel_counts counts = received_;
+    counts.total = received_at_goodbye_.value_or(meter_->received_bytes);
+    return counts;
+}
+
+}  // namespace reprotect

@@ -1,0 +1,221 @@
+// One shape for all ways in and out: a socket, metered, with TLS on it or without.
+#include "wire/connection.hpp"
+
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <utility>
+
+#include "wire/deadline.hpp"
+#include "wire/joined_pipes.hpp"
+#include "wire/metered_stream.hpp"
+
+namespace reprotect {
+namespace {
+
+using boost::asio::awaitable;
+using boost::asio::use_awaitable;
+using boost::asio::ip::tcp;
+using metered_socket = metered_stream<tcp::socket>;
+using tls_socket = boost::asio::ssl::stream<metered_socket>;
+
+constexpr auto parting_patience = std::chrono::seconds(2);  // guessed: a refusal should arrive, and cost little
+constexpr const char* exporter_label = "EXPORTER-reprotect";
+
+// TLS over a metered socket; keeps what its context needs alive.
+class secure_stream final : public byte_stream {
+public:
+    template <typename Tls>
+    secure_stream(tcp::socket socket, std::shared_ptr<wire_meter> meter, std::shared_ptr<Tls> tls)
+        : stream_(metered_socket(std::move(socket), std::move(meter)), tls->context()), tls_(std::move(tls)) {}
+
+    void async_read_some(const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into,
+                         handler done) override {
+        stream_.async_read_some(into, boost::asio::bind_executor(on, std::move(done)));
+    }
+    void async_write_some(const boost::asio::any_io_executor& on, boost::asio::const_buffer from,
+                          handler done) override {
+        stream_.async_write_some(from, boost::asio::bind_executor(on, std::move(done)));
+    }
+    void close() noexcept override {
+        boost::system::error_code ignored;
+        stream_.next_layer().close(ignored);
+    }
+    tls_socket& tls() noexcept { return stream_; }
+    ssl_st* handle() noexcept { return stream_.native_handle(); }
+
+private:
+    tls_socket stream_;
+    std::shared_ptr<void> tls_;
+};
+
+error failed_to_connect(const std::string& where, const std::string& why, const std::string& hint) {
+    return error(error_kind::peer, "connecting to " + where + " failed: " + why, {.operation = "connect", .hint = hint});
+}
+
+awaitable<tcp::resolver::results_type> resolve(std::string host, std::string port) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    tcp::resolver resolver(on);
+    const std::string where = host + ":" + port;
+    tcp::resolver::results_type found;
+    boost::system::error_code failure;
+    auto token = boost::asio::redirect_error(use_awaitable, failure);
+    found = co_await resolver.async_resolve(host, port, token);
+    if (failure)
+        throw failed_to_connect(where, "the name " + host + " does not resolve: " + failure.message(),
+                                "check the name, and this machine's name service");
+    co_return found;
+}
+
+awaitable<tcp::socket> connect_one_of(tcp::resolver::results_type addresses, std::string where, bool loopback_only,
+                                      std::chrono::milliseconds patience) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    std::string why = "it has no address";
+    for (const auto& each : addresses) {
+        const tcp::endpoint address = each.endpoint();
+        if (loopback_only && !address.address().is_loopback())
+            throw error(error_kind::usage,
+                        where + " is another machine (" + to_text(address) + "): nothing goes there in plain text",
+                        {.operation = "connect", .hint = "give --key, or --cert, --cert-key and --ca"});
+        tcp::socket socket(on);
+        const deadline<tcp::socket> limit(on, socket, patience);
+        boost::system::error_code failure;
+        auto token = boost::asio::redirect_error(use_awaitable, failure);
+        co_await socket.async_connect(address, token);
+        if (!failure) {
+            boost::system::error_code ignored;
+            socket.set_option(tcp::no_delay(true), ignored);
+            co_return socket;
+        }
+        why = to_text(address) + ": " + (limit.passed() ? "no answer" : failure.message());
+    }
+    throw failed_to_connect(where, why, "check that a server listens there, and that no firewall is between");
+}
+
+std::function<std::string(const boost::system::error_code&)> words_of(std::shared_ptr<tls_client> tls, ssl_st* ssl,
+                                                                      std::string where) {
+    return [tls = std::move(tls), ssl, where = std::move(where)](const boost::system::error_code& failure) {
+        return std::string(tls->explain(failure, ssl, where).what());
+    };
+}
+
+// Says that no more will come, and reads until the other side has ended, too, or a moment has passed.
+awaitable<void> drain(secure_stream* stream) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    tcp::socket& socket = stream->tls().next_layer().next_layer();
+    boost::system::error_code failure;
+    socket.shutdown(tcp::socket::shutdown_send, failure);
+    const deadline<tcp::socket> limit(on, socket, parting_patience);
+    std::array<std::byte, 4096> rest{};
+    auto token = boost::asio::redirect_error(use_awaitable, failure);
+    while (!failure) {
+        co_await socket.async_read_some(boost::asio::buffer(rest), token);
+    }
+}
+
+}  // namespace
+
+std::string to_text(const tcp::endpoint& where) {
+    const std::string address = where.address().to_string();
+    return (where.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(where.port());
+}
+
+awaitable<connection> dial(dial_terms terms) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    const bool bracketed = terms.host.find(':') != std::string::npos;
+    connection link;
+    link.far_name = (bracketed ? "[" + terms.host + "]" : terms.host) + ":" + std::to_string(terms.port);
+    link.meter = std::make_shared<wire_meter>();
+    link.meter->limit = terms.limit;
+    std::shared_ptr<tls_client> tls;
+    if (terms.credentials) tls = std::make_shared<tls_client>(*terms.credentials, terms.purpose, terms.host);
+    const auto addresses = co_await resolve(terms.host, std::to_string(terms.port));
+    auto socket = co_await connect_one_of(addresses, link.far_name, tls == nullptr, terms.patience);
+    if (!tls) {
+        link.stream = make_stream(metered_socket(std::move(socket), link.meter));
+        co_return link;
+    }
+    auto secure = std::make_unique<secure_stream>(std::move(socket), link.meter, tls);
+    tls->prepare(secure->handle());
+    boost::system::error_code failure;
+    bool late = false;
+    {
+        const deadline<secure_stream> limit(on, *secure, terms.patience);
+        auto token = boost::asio::redirect_error(use_awaitable, failure);
+        co_await secure->tls().async_handshake(boost::asio::ssl::stream_base::client, token);
+        late = limit.passed();
+    }
+    if (late)
+        throw failed_to_connect(link.far_name, "it did not answer the TLS handshake",
+                                "check that a reprotect server listens there");
+    if (failure) throw tls->explain(failure, secure->handle(), link.far_name);
+    tls->check(secure->handle());
+    link.secret = export_secret(secure->handle(), exporter_label);
+    link.explain = words_of(tls, secure->handle(), link.far_name);
+    link.stream = std::move(secure);
+    co_return link;
+}
+
+awaitable<accepted_connection> secure_accepted(tcp::socket socket, secure_terms terms) {
+    const std::shared_ptr<tls_server> tls = terms.tls;
+    const auto on = co_await boost::asio::this_coro::executor;
+    accepted_connection result;
+    boost::system::error_code ignored;
+    result.link.far_name = to_text(socket.remote_endpoint(ignored));
+    socket.set_option(tcp::no_delay(true), ignored);
+    result.link.meter = std::make_shared<wire_meter>();
+    result.link.meter->limit = terms.limit;
+    if (!tls) {
+        result.link.stream = make_stream(metered_socket(std::move(socket), result.link.meter));
+        co_return result;
+    }
+    result.link.meter->received_bytes_max = tls->handshake_bytes_max();
+    auto secure = std::make_unique<secure_stream>(std::move(socket), result.link.meter, tls);
+    boost::system::error_code failure;
+    bool late = false;
+    {
+        const deadline<secure_stream> until(on, *secure, terms.patience);
+        *terms.close = [&secure] { secure->close(); };
+        auto token = boost::asio::redirect_error(use_awaitable, failure);
+        co_await secure->tls().async_handshake(boost::asio::ssl::stream_base::server, token);
+        *terms.close = [] {};
+        late = until.passed();
+    }
+    if (late)
+        throw error(error_kind::peer, result.link.far_name + " did not finish the TLS handshake in time",
+                    {.operation = "accept"});
+    if (failure) {
+        const error why = tls->explain(failure, secure->handle(), result.link.far_name);
+        // A socket that is closed with something unread in it may lose the alert that says why.
+        co_await drain(secure.get());
+        throw why;
+    }
+    result.who = tls->check(secure->handle());
+    result.link.meter->received_bytes_max = std::numeric_limits<std::uint64_t>::max();
+    result.link.secret = export_secret(secure->handle(), exporter_label);
+    result.link.stream = std::move(secure);
+    co_return result;
+}
+
+connection join_descriptors(const boost::asio::any_io_executor& on, int in, int out,
+                            std::shared_ptr<rate_limiter> limit, std::string far_name) {
+    connection link;
+    link.far_name = std::move(far_name);
+    link.meter = std::make_shared<wire_meter>();
+    link.meter->limit = std::move(limit);
+    try {
+        joined_pipes pipes(joined_pipes::descriptor(on, in), joined_pipes::descriptor(on, out));
+        link.stream = make_stream(metered_stream<joined_pipes>(std::move(pipes), link.meter));
+    } catch (const boost::system::system_error& why) {
+        throw error(error_kind::usage, std::string("standard input and output cannot carry a session: ") + why.what(),
+                    {.operation = "open", .hint = "they must be pipes or sockets, as ssh makes them"});
+    }
+    return link;
+}
+
+}  // namespace reprotect

@@ -1,0 +1,332 @@
+// The sender's side cuts, the receiver's side decides where the cuts belong; both walk a chunk's runs in the same
+// order.
+//
+// A hostile head costs what it is long: entries take 20 bytes at least and runs 2, and no buffer is taken from the pool
+// before the whole of it is known to be right.
+#include "wire/data_batch.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/little_endian.hpp"
+#include "wire/fields.hpp"
+
+namespace reprotect {
+namespace {
+
+// Compression has to save this part of the bytes: below it the other side's time is not worth it. Guessed.
+constexpr std::size_t saving_least = 32;
+
+enum batch_field : std::size_t { at_codec = 0, at_raw_bytes = 1, at_head_bytes = 4 };
+
+// A run's bytes within its chunk; the disk's last block is shorter.
+extent run_bytes(const geometry& shape, std::uint64_t chunk, const block_run& run) noexcept {
+    const std::uint64_t begin = std::uint64_t{run.first} * shape.block_bytes;
+    const std::uint64_t end = begin + std::uint64_t{run.count} * shape.block_bytes;
+    return {begin, std::min(end, shape.chunk(chunk).length) - begin};
+}
+
+std::span<const std::byte> bytes_of(const batch_piece& piece) noexcept {
+    return piece.of->bytes().subspan(piece.offset, piece.length);
+}
+
+std::unique_ptr<std::byte[]> uninitialised(std::size_t count) {
+    return std::make_unique_for_overwrite<std::byte[]>(count);
+}
+
+}  // namespace
+
+// ---- sending ----
+
+batch_builder::batch_builder(const geometry& shape, std::function<void()> released)
+    : shape_(shape), released_(std::move(released)) {}
+
+void batch_builder::add(chunk_data&& data) {
+    REPROTECT_ASSERT(data.chunk < shape_.chunk_count() && !data.runs.empty());
+    std::vector<std::byte> entry;
+    field_writer to(entry);
+    to.number(data.chunk);
+    to.raw(data.value.bytes);
+    to.number(data.runs.size());
+    const std::uint32_t blocks = shape_.blocks_in(data.chunk);
+    std::uint32_t next = 0;
+    bool pays = false;
+    for (const block_run& run : data.runs) {
+        REPROTECT_ASSERT(run.count != 0 && run.first >= next && run.first < blocks && run.count <= blocks - run.first);
+        to.number(run.first - next);
+        to.number(std::uint64_t{run.count} << 1 | (run.zero ? 1 : 0));
+        next = run.first + run.count;
+        pays = pays || !run.zero;
+    }
+    REPROTECT_ASSERT(entry.size() <= batch_head_bytes_max);
+
+    std::shared_ptr<const buffer> payload;
+    if (data.payload && released_)
+        payload.reset(new buffer(std::move(data.payload)), [released = released_](const buffer* held) {
+            delete held;
+            released();
+        });
+    else if (data.payload)
+        payload = std::make_shared<const buffer>(std::move(data.payload));
+
+    // Of a chunk that has bytes at least one stands beside its entry.
+    const bool full = pays && open_.raw_bytes == batch_raw_bytes_max;
+    if (full || open_.head.size() + entry.size() > batch_head_bytes_max) close();
+    open_.head.insert(open_.head.end(), entry.begin(), entry.end());
+    ++open_.chunks;
+    for (const block_run& run : data.runs) {
+        if (run.zero) continue;
+        const extent range = run_bytes(shape_, data.chunk, run);
+        REPROTECT_ASSERT(payload && range.end() <= payload->bytes().size());
+        add_piece(payload, range.offset, range.length);
+    }
+}
+
+void batch_builder::add_piece(const std::shared_ptr<const buffer>& payload, std::size_t offset, std::size_t length) {
+    raw_bytes_ += length;
+    while (length != 0) {
+        // Closed only when there is more: a message without bytes still goes into a batch that is full of them.
+        if (open_.raw_bytes == batch_raw_bytes_max) close();
+        const std::size_t part = std::min<std::size_t>(length, batch_raw_bytes_max - open_.raw_bytes);
+        batch_piece* last = open_.pieces.empty() ? nullptr : &open_.pieces.back();
+        if (last && last->of == payload && last->offset + last->length == offset)
+            last->length += part;
+        else
+            open_.pieces.push_back({payload, offset, part});
+        open_.raw_bytes += static_cast<std::uint32_t>(part);
+        offset += part;
+        length -= part;
+    }
+}
+
+void batch_builder::close() {
+    full_.push_back(std::exchange(open_, {}));
+}
+
+std::optional<batch> batch_builder::take_full() {
+    if (open_.raw_bytes == batch_raw_bytes_max) close();
+    if (full_.empty()) return std::nullopt;
+    std::optional<batch> first(std::move(full_.front()));
+    full_.pop_front();
+    raw_bytes_ -= first->raw_bytes;
+    return first;
+}
+
+std::optional<batch> batch_builder::take_rest() {
+    if (full_.empty() && !empty()) close();
+    return take_full();
+}
+
+encoded_batch encode(batch from, compressor& with, int level) {
+    encoded_batch result;
+    result.raw_bytes = from.raw_bytes;
+    if (from.pieces.size() == 1) {
+        result.body_ = bytes_of(from.pieces.front());
+        result.from_ = std::move(from.pieces.front().of);
+    } else if (!from.pieces.empty()) {
+        result.own_ = uninitialised(from.raw_bytes);
+        std::byte* at = result.own_.get();
+        for (const batch_piece& piece : from.pieces) {
+            const std::span<const std::byte> bytes = bytes_of(piece);
+            std::memcpy(at, bytes.data(), bytes.size());
+            at += bytes.size();
+        }
+        result.body_ = {result.own_.get(), from.raw_bytes};
+    }
+    from.pieces.clear();
+    REPROTECT_ASSERT(result.body_.size() == from.raw_bytes);
+
+    // The buffer's size is the bound, so that zstd itself stops where it does not pay.
+    const std::size_t room = from.raw_bytes - (from.raw_bytes + saving_least - 1) / saving_least;
+    if (room != 0) {
+        auto space = uninitialised(room);
+        if (const auto used = with.compress(result.body_, level, {space.get(), room})) {
+            // What waits to be sent takes about the memory that it is counted as.
+            if (used->size() <= room / 2) {
+                auto fitting = uninitialised(used->size());
+                std::memcpy(fitting.get(), used->data(), used->size());
+                space = std::move(fitting);
+            }
+            result.codec = batch_codec::zstd;
+            result.body_ = {space.get(), used->size()};
+            result.own_ = std::move(space);
+            result.from_.reset();
+        }
+    }
+
+    const std::size_t length = batch_header_bytes + from.head.size() + result.body_.size();
+    const auto header = encode(frame_header{frame_kind::data, static_cast<std::uint32_t>(length)});
+    std::array<std::byte, batch_header_bytes> sizes{};
+    little_endian::store(sizes, at_codec, static_cast<std::uint8_t>(result.codec));
+    little_endian::store<3>(sizes, at_raw_bytes, from.raw_bytes);
+    little_endian::store<3>(sizes, at_head_bytes, static_cast<std::uint32_t>(from.head.size()));
+    result.head.reserve(header.size() + sizes.size() + from.head.size());
+    field_writer to(result.head);
+    to.raw(header);
+    to.raw(sizes);
+    to.raw(from.head);
+    return result;
+}
+
+// ---- receiving ----
+
+wire_result<batch_header> decode_batch_header(std::span<const std::byte, batch_header_bytes> bytes,
+                                              std::uint32_t length) noexcept {
+    batch_header header;
+    const auto codec = little_endian::load<std::uint8_t>(bytes, at_codec);
+    if (codec > 1) return make_error_code(wire_error::bad_value);
+    header.codec = static_cast<batch_codec>(codec);
+    header.raw_bytes = little_endian::load<std::uint32_t, 3>(bytes, at_raw_bytes);
+    header.head_bytes = little_endian::load<std::uint32_t, 3>(bytes, at_head_bytes);
+    if (length < batch_header_bytes) return make_error_code(wire_error::truncated);
+    if (header.raw_bytes > batch_raw_bytes_max || header.head_bytes > batch_head_bytes_max ||
+        header.head_bytes > length - batch_header_bytes)
+        return make_error_code(wire_error::bad_batch);
+    header.body_bytes = length - static_cast<std::uint32_t>(batch_header_bytes) - header.head_bytes;
+    const bool fits =
+        header.codec == batch_codec::raw ? header.body_bytes == header.raw_bytes : header.body_bytes < header.raw_bytes;
+    if (!fits) return make_error_code(wire_error::bad_batch);
+    return header;
+}
+
+batch_reader::batch_reader(const geometry& shape, std::shared_ptr<buffer_pool> pool)
+    : shape_(shape), pool_(std::move(pool)) {
+    REPROTECT_ASSERT(valid_geometry(shape_));
+}
+
+wire_result<std::vector<batch_reader::partial_chunk>> batch_reader::parse(std::span<const std::byte> head,
+                                                                          std::uint64_t chunks_max) const {
+    field_reader from(head);
+    std::vector<partial_chunk> parts;
+    std::uint64_t with_payload = 0;
+    while (from.left() != 0) {
+        partial_chunk part;
+        part.data.chunk = from.number();
+        if (part.data.chunk >= shape_.chunk_count()) from.refuse(wire_error::bad_chunk);
+        part.data.value = from.value();
+        const std::size_t count = from.count(2);
+        if (count == 0) from.refuse(wire_error::bad_count);
+        if (!from.good()) break;
+
+        const std::uint32_t blocks = shape_.blocks_in(part.data.chunk);
+        part.data.runs.reserve(count);
+        std::uint32_t next = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::uint64_t skipped = from.number_up_to(blocks - next, wire_error::bad_run);
+            const std::uint64_t number = from.number();
+            const std::uint64_t length = number >> 1;
+            if (length == 0 || length > blocks - next - skipped) from.refuse(wire_error::bad_run);
+            if (!from.good()) break;
+            const block_run run{next + static_cast<std::uint32_t>(skipped), static_cast<std::uint32_t>(length),
+                                (number & 1) != 0};
+            if (!run.zero) part.missing += run_bytes(shape_, part.data.chunk, run).length;
+            part.data.runs.push_back(run);
+            next = run.first + run.count;
+        }
+        if (part.missing != 0 && ++with_payload > chunks_max) from.refuse(wire_error::too_many_chunks);
+        if (from.good()) parts.push_back(std::move(part));
+    }
+    return from.done(std::move(parts));
+}
+
+// The next `count` missing bytes of a chunk become destinations.
+void batch_reader::assign(partial_chunk& to, std::uint64_t count, std::vector<std::span<std::byte>>& destinations) {
+    // Neighbours are joined within one buffer only, even where two buffers happen to touch.
+    const std::size_t before = destinations.size();
+    to.missing -= count;
+    while (count != 0) {
+        const block_run& run = to.data.runs[to.run];
+        if (run.zero) {
+            ++to.run;
+            continue;
+        }
+        const extent range = run_bytes(shape_, to.data.chunk, run);
+        const std::uint64_t part = std::min(count, range.length - to.run_bytes);
+        const std::span<std::byte> bytes = to.data.payload.bytes().subspan(range.offset + to.run_bytes, part);
+        if (destinations.size() > before && destinations.back().data() + destinations.back().size() == bytes.data())
+            destinations.back() = {destinations.back().data(), destinations.back().size() + bytes.size()};
+        else
+            destinations.push_back(bytes);
+        count -= part;
+        to.run_bytes += part;
+        if (to.run_bytes == range.length) {
+            ++to.run;
+            to.run_bytes = 0;
+        }
+    }
+}
+
+wire_result<incoming_batch> batch_reader::open(const batch_header& header, std::span<const std::byte> head,
+                                               std::uint64_t chunks_max) {
+    REPROTECT_ASSERT(head.size() == header.head_bytes);
+    auto parsed = parse(head, chunks_max);
+    if (!parsed) return parsed.error();
+    std::vector<partial_chunk>& parts = *parsed;
+
+    // Who gets how many of the bytes: all that are missing, but for the last of all.
+    std::vector<std::uint64_t> shares;
+    shares.reserve(parts.size());
+    std::uint64_t left = header.raw_bytes;
+    const std::uint64_t open_share = open_ ? std::min(left, open_->missing) : 0;
+    left -= open_share;
+    if (open_ ? open_share == 0 : parts.empty()) return make_error_code(wire_error::bad_payload);
+    bool cut = open_ && open_share < open_->missing;
+    for (const partial_chunk& part : parts) {
+        if (cut || (part.missing != 0 && left == 0)) return make_error_code(wire_error::bad_payload);
+        shares.push_back(std::min(left, part.missing));
+        left -= shares.back();
+        cut = shares.back() < part.missing;
+    }
+    if (left != 0) return make_error_code(wire_error::bad_payload);
+
+    incoming_batch result{header, {}, {}};
+    if (open_) {
+        assign(*open_, open_share, result.destinations);
+        if (open_->missing == 0) {
+            result.complete.push_back(std::move(open_->data));
+            open_.reset();
+        }
+    }
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        partial_chunk& part = parts[i];
+        if (part.missing != 0) {
+            part.data.payload = pool_->take();
+            REPROTECT_ASSERT(part.data.payload.bytes().size() >= shape_.chunk(part.data.chunk).length);
+        }
+        assign(part, shares[i], result.destinations);
+        if (part.missing == 0)
+            result.complete.push_back(std::move(part.data));
+        else
+            open_.emplace(std::move(part));
+    }
+    return result;
+}
+
+wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with) {
+    REPROTECT_ASSERT(body.size() == into.header.body_bytes);
+    const bool compressed = into.header.codec == batch_codec::zstd;
+    if (compressed && into.destinations.size() == 1) return with.decompress(body, into.destinations.front());
+    if (!body.empty() && body.data() == direct_destination(into).data()) return {};
+
+    std::unique_ptr<std::byte[]> scratch;
+    if (compressed) {
+        scratch = uninitialised(into.header.raw_bytes);
+        const std::span<std::byte> raw(scratch.get(), into.header.raw_bytes);
+        if (const auto result = with.decompress(body, raw); !result) return result.error();
+        body = raw;
+    }
+    for (const std::span<std::byte> each : into.destinations) {
+        std::memcpy(each.data(), body.data(), each.size());
+        body = body.subspan(each.size());
+    }
+    return {};
+}
+
+std::span<std::byte> direct_destination(incoming_batch& of) noexcept {
+    const bool direct = of.header.codec == batch_codec::raw && of.destinations.size() == 1;
+    return direct ? of.destinations.front() : std::span<std::byte>();
+}
+
+}  // namespace reprotect

@@ -1,0 +1,158 @@
+// chunk_data messages on the wire: a stream of runs' bytes that is cut into batches of up to 1 MiB, each compressed by
+// itself and sent as one data frame (grammar: frame.hpp). So that workers compress and decompress several at once, a
+// batch depends on none before it but for where its bytes go, and that is decided in order, on one thread, by the two
+// classes here.
+//
+//   deciding thread            worker                       wire       deciding thread       worker
+//   batch_builder.add, take -> encode (gather, compress) -> frame  ->  batch_reader.open ->  fill (decompress, scatter)
+//
+// A sender copies bytes only to gather what lies in pieces; a receiver only to scatter them. What the runs do not cover
+// of a receiver's buffer is never read or written.
+//
+// A head never outgrows its limit: a run takes two bytes, and a third or fourth only where it has 64 blocks or more or
+// 128 are skipped, so a chunk's runs take at most 2 bytes a block. 2 * 32768 (16 MiB in 512-byte blocks) and the 8 + 16
+// + 3 before the runs are about half of it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/buffer_pool.hpp"
+#include "codec/compressor.hpp"
+#include "peer/message.hpp"
+#include "reprotect/geometry.hpp"
+#include "wire/frame.hpp"
+
+namespace reprotect {
+
+enum class batch_codec : std::uint8_t { raw = 0, zstd = 1 };
+
+/// Bytes of a chunk's buffer. Shared: a chunk may be cut over batches, which are encoded and sent apart.
+struct batch_piece {
+    std::shared_ptr<const buffer> of;
+    std::size_t offset = 0;
+    std::size_t length = 0;
+};
+
+/// What one data frame will hold.
+struct batch {
+    std::vector<std::byte> head;
+    std::vector<batch_piece> pieces;  ///< neighbours in one buffer are one piece
+    std::uint32_t raw_bytes = 0;
+    std::uint32_t chunks = 0;  ///< messages whose entry is in it
+};
+
+/// Collects messages in order. For one thread.
+class batch_builder {
+public:
+    /// `released` is called once for each payload, when its last piece is let go, on the thread where that happens.
+    explicit batch_builder(const geometry& shape, std::function<void()> released = {});
+
+    /// Asserts that the runs are in order and within the chunk, and that there is a payload if a run needs one.
+    void add(chunk_data&& data);
+
+    /// The next batch that is closed: it has `batch_raw_bytes_max`, or its head had no room for the next entry.
+    std::optional<batch> take_full();
+    /// The next batch, full or not; nothing when all is taken. The last one leaves no chunk open.
+    std::optional<batch> take_rest();
+
+    /// Bytes of payload that are not taken.
+    std::uint64_t raw_bytes() const noexcept { return raw_bytes_; }
+    bool empty() const noexcept { return full_.empty() && open_.chunks == 0 && open_.pieces.empty(); }
+
+private:
+    void close();
+    void add_piece(const std::shared_ptr<const buffer>& payload, std::size_t offset, std::size_t length);
+
+    geometry shape_;
+    std::function<void()> released_;
+    std::deque<batch> full_;
+    batch open_;
+    std::uint64_t raw_bytes_ = 0;
+};
+
+/// A data frame, ready to be written: `head`, then `body()`.
+class encoded_batch {
+public:
+    std::vector<std::byte> head;  ///< the frame's header and all of its payload before the body
+    std::span<const std::byte> body() const noexcept { return body_; }
+    std::uint32_t raw_bytes = 0;
+    batch_codec codec = batch_codec::raw;
+
+private:
+    friend encoded_batch encode(batch from, compressor& with, int level);
+    std::span<const std::byte> body_;
+    std::unique_ptr<std::byte[]> own_;    // where the bytes were gathered or compressed,
+    std::shared_ptr<const buffer> from_;  // or the chunk's buffer that they are still in
+};
+
+/// Compresses, unless that saves less than 1/32. Lets go of the pieces' buffers, but for one that the body lies in. May
+/// be called on any thread.
+encoded_batch encode(batch from, compressor& with, int level);
+
+/// A data frame's payload begins with this.
+struct batch_header {
+    batch_codec codec = batch_codec::raw;
+    std::uint32_t raw_bytes = 0;
+    std::uint32_t head_bytes = 0;
+    std::uint32_t body_bytes = 0;  ///< what is left of the frame
+};
+
+/// The first bytes of a data frame's payload; `length` is the frame's. Checks that the sizes are within their limits
+/// and fit each other: a raw body has raw_bytes, a compressed one less.
+wire_result<batch_header> decode_batch_header(std::span<const std::byte, batch_header_bytes> bytes,
+                                              std::uint32_t length) noexcept;
+
+/// Where one data frame's bytes go. The destinations lie in buffers that are in `complete`, here or in a batch that is
+/// opened later, or in the reader: none of those may be given away or destroyed before this batch is filled.
+struct incoming_batch {
+    batch_header header;
+    std::vector<std::span<std::byte>> destinations;  ///< in the order of the bytes; neighbours joined
+    std::vector<chunk_data> complete;  ///< messages that are whole once this and all earlier batches are filled
+};
+
+/// Takes data frames in order, for one thread.
+class batch_reader {
+public:
+    /// The pool's buffers hold a chunk each. Shared: messages outlive the reader.
+    batch_reader(const geometry& shape, std::shared_ptr<buffer_pool> pool);
+
+    /// Checks a batch's head, and then takes a buffer from the pool for each of its chunks with a payload, of which
+    /// there may be `chunks_max`. After a refusal the reader must not be used. `head` has the header's head_bytes
+    /// (asserted).
+    wire_result<incoming_batch> open(const batch_header& header, std::span<const std::byte> head,
+                                     std::uint64_t chunks_max);
+
+    /// A chunk waits for more of its bytes.
+    bool chunk_open() const noexcept { return open_.has_value(); }
+
+private:
+    struct partial_chunk {
+        chunk_data data;
+        std::size_t run = 0;          // the first that is not whole
+        std::uint64_t run_bytes = 0;  // what of it has arrived
+        std::uint64_t missing = 0;
+    };
+
+    wire_result<std::vector<partial_chunk>> parse(std::span<const std::byte> head, std::uint64_t chunks_max) const;
+    void assign(partial_chunk& to, std::uint64_t count, std::vector<std::span<std::byte>>& destinations);
+
+    geometry shape_;
+    std::shared_ptr<buffer_pool> pool_;
+    std::optional<partial_chunk> open_;
+};
+
+/// Puts a batch's bytes in their places. `body` has the header's body_bytes (asserted). On any thread, in any order of
+/// batches. A raw body that was read into `direct_destination` is in its place already.
+wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with);
+
+/// Where the body may be read to straight from the socket: not empty where it is raw and goes to one place.
+std::span<std::byte> direct_destination(incoming_batch& of) noexcept;
+
+}  // namespace reprotect
