@@ -22,10 +22,10 @@ inline constexpr std::uint16_t port_default = 7722;
 struct remote_name {
     enum class scheme { tcp, ssh };
     scheme how = scheme::tcp;
-    std::string user;  ///< ssh; empty: the system's choice
-    std::string host;  ///< an IPv6 address without its brackets
+    std::string user;        ///< ssh; empty: the system's choice
+    std::string host;        ///< an IPv6 address without its brackets
     std::uint16_t port = 0;  ///< 0: the default (ssh: the system's choice)
-    std::string disk;  ///< an export's name, percent-decoded; over ssh a path: "/PATH", or "PATH" of "/~/PATH"
+    std::string disk;        ///< an export's name, percent-decoded; over ssh a path: "/PATH", or "PATH" of "/~/PATH"
 };
 
 /// Whether a disk's name is one of a peer. Only looks at the scheme.
@@ -41,7 +41,7 @@ struct connect_options {
     std::vector<std::string> ssh_command{"ssh"};  ///< what connects; options, host and command are added
     std::string ssh_remote_tool = "reprotect";    ///< as the far shell shall find the tool
     std::shared_ptr<rate_limiter> limit;
-    std::chrono::milliseconds patience{60'000};   ///< for a silent peer
+    std::chrono::milliseconds patience{60'000};  ///< for a silent peer
 };
 
 /// As `sync` and `diff`, with one disk of the request null: that is the peer's, `remote`. Options, records and listener as there;

@@ -27,12 +27,13 @@ struct peer_request {
     /// Connected, and so protected that nobody else can read or change what passes; ends with the session.
     std::unique_ptr<byte_stream> stream;
     device* disk = nullptr;
-    sync_options options;  ///< `within` is the source's alone
-    bool compare_only = false;  ///< a diff: nothing is written
+    sync_options options;            ///< `within` is the source's alone
+    bool compare_only = false;       ///< a diff: nothing is written
     state_store* records = nullptr;  ///< the target's record is kept here; the source looks for a wrong direction
     sync_listener* listener = nullptr;
     std::stop_token cancel;
-    std::shared_ptr<rate_limiter> limit;  ///< of what this side writes; may be shared by many sessions
+    /// Of what this side writes to the stream (below whose TLS it does not see); may be shared by many sessions.
+    std::shared_ptr<rate_limiter> limit;
     /// 32 bytes that TLS exports (RFC 8446, section 7.5; label "EXPORTER-reprotect"), the same on both sides: the session ends
     /// where they differ, and digests are keyed with them. Zeroes: nothing is known of the stream.
     std::array<std::byte, 32> secret{};
@@ -51,6 +52,8 @@ void start_peer(worker_executor network, worker_executor workers, peer_request r
 /// it must be the stream's own context. `workers` runs blocking device calls, digests and compression. No thread is made, and
 /// there is no state but what the call is given: any number of sessions may run in one process.
 /// Completes with `void(sync_report)`, the same counts on both sides; throws `usage` at once for options that make no sense.
+/// What the request points to lives until completion. Both contexts run until then, and the context of `network` outlives the
+/// threads of `workers` (so declare it first); a session whose contexts end before it is leaked.
 template <typename CompletionToken>
 auto async_sync_with_peer(worker_executor network, worker_executor workers, peer_request request,
                           CompletionToken&& token) {
@@ -60,8 +63,8 @@ auto async_sync_with_peer(worker_executor network, worker_executor workers, peer
             auto work = boost::asio::make_work_guard(*shared);
             detail::start_peer(std::move(on), std::move(with), std::move(what), [shared, work](sync_report report) {
                 auto executor = boost::asio::get_associated_executor(*shared);
-                boost::asio::dispatch(
-                    executor, [shared, report = std::move(report)]() mutable { (*shared)(std::move(report)); });
+                boost::asio::dispatch(executor,
+                                      [shared, report = std::move(report)]() mutable { (*shared)(std::move(report)); });
             });
         },
         token, std::move(network), std::move(workers), std::move(request));

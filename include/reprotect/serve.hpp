@@ -48,13 +48,14 @@ public:
 };
 
 struct server_options {
-    std::vector<std::string> listen;      ///< "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses); port 0: any free one
-    std::vector<int> sockets;             ///< listening already (socket activation); taken over
+    std::vector<std::string> listen;  ///< "ADDR:PORT", "[ADDR]:PORT", ":PORT" (all addresses); port 0: any free one
+    std::vector<int> sockets;         ///< listening already (socket activation); taken over
     std::vector<server_export> exports;
     std::optional<server_credentials> credentials;
-    bool insecure_plaintext = false;      ///< no TLS; addresses of this machine alone
+    bool insecure_plaintext = false;  ///< no TLS; addresses of this machine alone
     /// Which exports a name (of a key or certificate) may use; empty: everyone all of them. A name that is not in it: none.
     std::map<std::string, std::vector<std::string>> allowed;
+    std::size_t sessions_max = 64;        ///< at once; each takes up to `options.memory_bytes`
     bool once = false;                    ///< one session, then the end
     bool direct = false;                  ///< open the disks past the page cache
     sync_options options;                 ///< depth, threads and memory of each session; the rest is the peers' to say

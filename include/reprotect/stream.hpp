@@ -14,7 +14,7 @@
 
 namespace reprotect {
 
-/// Ordered, reliable, both ways. At most one read and one write are under way at a time; all calls are made on the executor
+/// Ordered, reliable, both ways, and at least 128 bytes are taken in each direction before the other side reads. At most one read and one write are under way at a time; all calls are made on the executor
 /// that is handed in, which serialises its handlers, and the handlers run there.
 class byte_stream {
 public:

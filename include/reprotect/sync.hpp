@@ -82,6 +82,7 @@ struct byte_counts {
 };
 
 /// Bytes on the wire in one direction, the same as both sides count them; all zero between two disks of one machine.
+/// Over a stream that an agent brought, what the stream adds itself (its TLS) is not seen and not counted.
 struct wire_counts {
     std::uint64_t payload = 0;
     std::uint64_t digests = 0;

@@ -42,4 +42,22 @@ std::string valid_utf8(std::string_view text) {
     return result;
 }
 
+std::string on_one_line(std::string_view text) {
+    static constexpr char digits[] = "0123456789abcdef";
+    const std::string valid = valid_utf8(text);
+    std::string result;
+    for (std::size_t at = 0; at < valid.size(); ++at) {
+        const auto byte = static_cast<unsigned char>(valid[at]);
+        // U+0080 to U+009F are control characters, too: C2 and then the same byte.
+        const bool second = byte == 0xc2 && at + 1 < valid.size() && static_cast<unsigned char>(valid[at + 1]) < 0xa0;
+        if (byte >= 0x20 && byte != 0x7f && !second) {
+            result += valid[at];
+            continue;
+        }
+        const auto shown = second ? static_cast<unsigned char>(valid[++at]) : byte;
+        result += {'\\', 'x', digits[shown >> 4], digits[shown & 15]};
+    }
+    return result;
+}
+
 }  // namespace reprotect

@@ -63,7 +63,7 @@ struct scheme {
     std::string_view hint;  ///< where nothing opens it
 };
 
-constexpr std::string_view peer_hint = "run it on a machine that has both disks";
+constexpr std::string_view peer_hint = "a peer's disk goes with sync, diff and checksum, as one of the two disks at most";
 
 constexpr std::array<scheme, 11> schemes = {{
     {"raw:", open_raw, {}},
@@ -325,7 +325,7 @@ std::unique_ptr<device> open_device(const std::string& name, const open_options&
     for (const scheme& each : schemes) {
         if (!name.starts_with(each.prefix)) continue;
         if (each.open != nullptr) return each.open(name, name.substr(each.prefix.size()), options);
-        refuse(error_kind::usage, name, std::string(each.prefix) + " is not built in this version",
+        refuse(error_kind::usage, name, std::string(each.prefix) + " names a peer's disk, which is no device here",
                std::string(each.hint));
     }
     const std::string_view word = scheme_of(name);

@@ -20,18 +20,21 @@ namespace {
 
 using footprints = std::vector<std::vector<footing>>;
 
-// machine-id(5) asks that the id itself is not shown to others.
-std::string hashed_line(const char* label, const std::string& path) {
-    const std::string line = read_line(path);
-    if (line.empty()) return {};
+std::string hashed(const char* label, const std::string& text) {
+    if (text.empty()) return {};
     std::string input = label;
     input.push_back('\0');
-    input += line;
+    input += text;
     unsigned char hash[SHA256_DIGEST_LENGTH];
     SHA256(reinterpret_cast<const unsigned char*>(input.data()), input.size(), hash);
     digest cut;
     std::memcpy(cut.bytes.data(), hash, cut.bytes.size());
     return to_hex(cut);
+}
+
+// machine-id(5) asks that the id itself is not shown to others.
+std::string hashed_line(const char* label, const std::string& path) {
+    return hashed(label, read_line(path));
 }
 
 bool overlap(const footprints& a, const footprints& b) {
@@ -45,9 +48,8 @@ footprints units_only(const footprints& list) {
     footprints result;
     for (const auto& each : list) {
         std::vector<footing> units;
-        std::copy_if(each.begin(), each.end(), std::back_inserter(units), [](const footing& one) {
-            return one.node.what == disk_node::kind::unit && one.exact;
-        });
+        std::copy_if(each.begin(), each.end(), std::back_inserter(units),
+                     [](const footing& one) { return one.node.what == disk_node::kind::unit && one.exact; });
         if (!units.empty()) result.push_back(std::move(units));
     }
     return result;
@@ -72,6 +74,13 @@ disk_place place_of(const device& disk) {
         place.written.push_back(place.read.front());
         place.read.erase(place.read.begin());
     }
+    return place;
+}
+
+disk_place far_place_of(const device& disk) {
+    disk_place place = place_of(disk);
+    for (auto& [key, value] : place.identity.fields)
+        if (key != "kind" && key != "size") value = hashed("reprotect identity 1", value);
     return place;
 }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr std::uint64_t allocation_grain = 64 * 1024;
 constexpr std::size_t runs_per_message = 1024;
 constexpr std::uint64_t proofs_per_message = 1024;
-constexpr std::size_t resends_max = 4096;  // a guess: each stands for a 40-bit collision or a stale read
+constexpr std::uint64_t ahead_max = 64 * 1024;  // a guess: 16 times what a target takes by default
+constexpr std::size_t resends_max = 4096;       // a guess: each stands for a 40-bit collision or a stale read
 
 void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) {
     if (!runs.empty() && runs.back().zero == zero && runs.back().first + runs.back().count == block)
@@ -79,11 +80,10 @@ void source_peer::take(hello&& what) {
     config_.digest_entries = what.digest_entries;
     entries_granted_ = what.digest_entries;
     greeted_ = true;
-    digester_ = std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
+    digester_ =
+        std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
     zero_.emplace(*digester_, config_.shape);
-    runs_granted_ = what.allocation_runs;
-    data_granted_ = what.data_messages;
-    proof_granted_ = what.proof_chunks;
+    take(credit{what.allocation_runs, what.data_messages, what.proof_chunks});
 }
 
 // ---- allocation: asked of the device a piece at a time, sent as the target takes it ----
@@ -439,9 +439,13 @@ void source_peer::take(resend&& what) {
 }
 
 void source_peer::take(credit&& what) {
-    runs_granted_ = std::max(runs_granted_, what.allocation_runs);
-    data_granted_ = std::max(data_granted_, what.data_messages);
-    proof_granted_ = std::max(proof_granted_, what.proof_chunks);
+    // Only so far ahead of what was sent: what the target grants at its own cost must not become ours.
+    const auto take_up_to = [](std::uint64_t& granted, std::uint64_t more, std::uint64_t sent) {
+        granted = std::max(granted, std::min(more, sent + ahead_max));
+    };
+    take_up_to(runs_granted_, what.allocation_runs, runs_sent_);
+    take_up_to(data_granted_, what.data_messages, data_sent_);
+    take_up_to(proof_granted_, what.proof_chunks, proof_next_);
 }
 
 // ---- verdicts and the end ----

@@ -1,6 +1,8 @@
 // The tool's way to a peer: connect, ask, and then the session that all others have, while the caller waits.
 #include "reprotect/connect.hpp"
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -31,31 +33,49 @@ using boost::asio::awaitable;
 // One call's context: everything that outlives its coroutines.
 struct call {
     call(const std::string& remote, const connect_options& options, unsigned threads)
-        : name(parse_remote_name(remote)), how(options), text(remote), pool(threads), strand(network.get_executor()) {}
+        : name(parse_remote_name(remote)), how(options), strand(network.get_executor()), pool(threads) {
+        if (name.how == remote_name::scheme::tcp && !how.credentials && !how.insecure_plaintext)
+            throw error(error_kind::usage, remote + " needs a key or a certificate",
+                        {.device = remote,
+                         .operation = "connect",
+                         .hint = "give --key FILE, the one that the server has ('reprotect key new FILE' makes one)"});
+    }
 
     const remote_name name;
     const connect_options& how;
-    const std::string text;
-    worker_pool pool;
-    boost::asio::io_context network;
+    boost::asio::io_context network{1};
     channel::strand strand;
+    worker_pool pool;  // ends before the context that its tasks post to
     std::unique_ptr<ssh_process> ssh;
     connection link;
+    boost::asio::cancellation_signal cancelling;  // of connecting and asking
+
+    // From any thread. Before the session has begun there is nothing to be stopped gently.
+    void break_off() {
+        boost::asio::post(strand, [this] {
+            if (link.stream) link.stream->close();
+            cancelling.emit(boost::asio::cancellation_type::terminal);
+        });
+    }
 
     // Runs until all is over; meanwhile the workers are tended.
     void run() {
         boost::asio::steady_timer tick(network);
         std::function<void(boost::system::error_code)> tend = [&](boost::system::error_code failure) {
-            if (failure) return;
+            if (failure || ended) return;  // a tick that was due already is not cancelled any more
             pool.tend();
             tick.expires_after(std::chrono::milliseconds(5));
             tick.async_wait(tend);
         };
         tend({});
-        over = [&tick] { tick.cancel(); };
+        over = [this, &tick] {
+            ended = true;
+            tick.cancel();
+        };
         network.run();
     }
     std::function<void()> over;  // to be called once, at the end
+    bool ended = false;
 };
 
 client_purpose purpose_of(asked_role role) {
@@ -85,6 +105,7 @@ awaitable<std::array<std::byte, 32>> connect_and_ask(call* self, wire_request wi
         terms.credentials = self->how.credentials;
         terms.purpose = purpose_of(wish.role);
         terms.limit = self->how.limit;
+        terms.patience = std::min<std::chrono::milliseconds>(self->how.patience, terms.patience);
         self->link = co_await dial(std::move(terms));
     }
     opening::terms agreed;
@@ -93,7 +114,8 @@ awaitable<std::array<std::byte, 32>> connect_and_ask(call* self, wire_request wi
     agreed.far_name = self->link.far_name;
     agreed.explain = self->link.explain;
     // A password may have to be typed.
-    if (self->ssh) agreed.patience = std::chrono::minutes(5);
+    agreed.patience =
+        self->ssh ? std::chrono::minutes(5) : std::min<std::chrono::milliseconds>(self->how.patience, agreed.patience);
     opening first(*self->link.stream, std::move(agreed));
     co_await first.ask(std::move(wish));
     const std::array<std::byte, 32> binding = first.binding();
@@ -145,24 +167,20 @@ sync_report run_with(const sync_request& given, const std::string& remote, const
         self.over();
     };
     std::optional<std::stop_callback<std::function<void()>>> on_cancel;
-    on_cancel.emplace(request.cancel, [&self] {
-        // Before the session has begun there is nothing to be stopped gently.
-        boost::asio::post(self.strand, [&self] {
-            if (self.link.stream) self.link.stream->close();
-        });
-    });
+    on_cancel.emplace(request.cancel, [&self] { self.break_off(); });
     boost::asio::co_spawn(
         self.strand, connect_and_ask(&self, wish_of(request, mode, self.name)),
-        [&](std::exception_ptr failure, std::array<std::byte, 32> binding) {
+        boost::asio::bind_cancellation_slot(self.cancelling.slot(), [&](std::exception_ptr failure,
+                                                                        std::array<std::byte, 32> binding) {
             on_cancel.reset();
             try {
                 if (failure) std::rethrow_exception(failure);
+                if (request.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
                 far_end far;
                 far.here = request.source ? side::source : side::target;
                 const std::string far_name = self.link.far_name;
-                far.link =
-                    std::make_shared<channel>(self.strand, self.pool.get_executor(), std::move(self.link.stream),
-                                              self.link.meter, channel_options{how.patience, far_name});
+                far.link = std::make_shared<channel>(self.strand, self.pool.get_executor(), std::move(self.link.stream),
+                                                     self.link.meter, channel_options{how.patience, far_name});
                 far.binding = binding;
                 far.far_name = remote;
                 far.wants_differential = request.options.keep_differential && !request.source;
@@ -174,7 +192,7 @@ sync_report run_with(const sync_request& given, const std::string& remote, const
                     report.failure = error(error_kind::interrupted, "interrupted", {.hint = "nothing was written"});
                 end(std::move(report));
             }
-        });
+        }));
     self.run();
     if (result.failure) result.failure = with_last_words(self, *result.failure);
     return result;
@@ -225,7 +243,8 @@ checksum_report checksum_remote(const std::string& remote, const checksum_option
                                   failed = failure;
                                   return self.over();
                               }
-                              boost::asio::co_spawn(self.strand, receive_map(self.link, how.patience, listener),
+                              boost::asio::co_spawn(self.strand,
+                                                    receive_map(self.link, options, how.patience, listener),
                                                     [&](std::exception_ptr later, checksum_report got) {
                                                         failed = later;
                                                         report = std::move(got);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/utf8.hpp"
+
 namespace reprotect {
 namespace {
 
@@ -10,33 +12,21 @@ namespace {
     throw error(error_kind::usage, what, {.operation = "listen", .hint = hint});
 }
 
+}  // namespace
+
 bool writes(const wire_request& wish) {
     return wish.role == asked_role::source && wish.mode == session_mode::sync;
 }
 
-std::string replaced(std::string text, const std::string& what, const std::string& by) {
-    for (std::size_t at = text.find(what); !what.empty() && at != std::string::npos;
-         at = text.find(what, at + by.size()))
-        text.replace(at, what.size(), by);
-    return text;
-}
-
-}  // namespace
-
-error export_lease::as_peers_see(const error& why) const {
-    if (alias_.empty()) return why;
-    error_detail detail = why.detail();
-    detail.device = replaced(detail.device, disk_, alias_);
-    detail.hint = replaced(detail.hint, disk_, alias_);
-    detail.holder = replaced(detail.holder, disk_, alias_);
-    return error(why.kind(), replaced(why.what(), disk_, alias_), std::move(detail));
-}
-
 export_table::export_table(const server_options& options) : options_(options) {
+    std::map<std::string, std::shared_ptr<use>> uses_of_disks;
     for (const server_export& each : options.exports) {
         if (each.name.empty() || each.name.size() > 255 || each.name.find('/') != std::string::npos)
             misconfigured("'" + each.name + "' is no name for an export", "1 to 255 bytes without a slash");
-        if (!uses_.emplace(each.name, std::make_shared<use>()).second)
+        // Exports of one disk, as a source and as a target, are in use together.
+        std::shared_ptr<use>& of_disk = uses_of_disks[each.disk];
+        if (!of_disk) of_disk = std::make_shared<use>();
+        if (!uses_.emplace(each.name, of_disk).second)
             misconfigured("there are two exports named " + each.name, "give each a name of its own");
     }
     for (const auto& [name, exports] : options.allowed)
@@ -72,18 +62,21 @@ export_lease export_table::lease(const wire_request& wish, const authenticated_c
     }
     const server_export* offered = find(wish, who);
     if (!offered)
-        throw error(error_kind::not_found, "there is no export named " + wish.export_name + " for this client",
-                    {.device = wish.export_name,
+        throw error(error_kind::not_found,
+                    "there is no export named " + on_one_line(wish.export_name) + " for this client",
+                    {.device = on_one_line(wish.export_name),
                      .operation = "open",
                      .hint = "see --export and --allow at the server; names are case-sensitive"});
     if (writes(wish) && offered->role != export_role::target)
-        throw error(error_kind::permission, "the export " + offered->name + " is a source: nothing may be written to it",
+        throw error(error_kind::permission,
+                    "the export " + offered->name + " is a source: nothing may be written to it",
                     {.device = offered->name,
                      .operation = "open",
                      .hint = "if peers are to write to it, export it as " + offered->name + "=…,target"});
     const bool pulls = wish.role == asked_role::target && wish.mode != session_mode::compare;
     if (pulls && offered->role != export_role::source)
-        throw error(error_kind::permission, "the export " + offered->name + " is a target: nothing may be copied from it",
+        throw error(error_kind::permission,
+                    "the export " + offered->name + " is a target: nothing may be copied from it",
                     {.device = offered->name,
                      .operation = "open",
                      .hint = "if peers are to copy it, export it as " + offered->name + "=…,source"});

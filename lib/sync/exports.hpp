@@ -19,8 +19,6 @@ public:
     const std::string& disk() const noexcept { return disk_; }
     /// What peers may know it as; empty where they named the disk themselves.
     const std::string& alias() const noexcept { return alias_; }
-    /// A failure in words that tell no path.
-    error as_peers_see(const error& why) const;
 
 private:
     friend class export_table;
@@ -49,6 +47,9 @@ private:
     const server_options& options_;
     std::map<std::string, std::shared_ptr<use>> uses_;  // shared with the leases, which may outlive the table
 };
+
+/// Whether the server's disk is to be written to.
+bool writes(const wire_request& wish);
 
 /// The options of a session that was asked for: the client's wishes, this side's resources.
 sync_options options_for(const sync_options& ours, const wire_request& wish);

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/caught_error.hpp"
+#include "base/utf8.hpp"
 #include "sync/far_disk.hpp"
 #include "sync/session.hpp"
 
@@ -23,6 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr auto status_every = 500ms;  // guessed: a progress bar looks alive, and an hour costs 300 KB
 constexpr std::size_t changes_per_frame = 8192;
+constexpr std::size_t changes_max = std::size_t{1} << 24;  // a guess: half a GiB of them
 
 std::uint64_t microseconds(double seconds) {
     return static_cast<std::uint64_t>(seconds * 1e6);
@@ -40,17 +42,18 @@ error same_disk_error(const std::string& source, const std::string& target) {
 void session::on_message(message&& what) {
     if (concluding_ && !std::holds_alternative<failed>(what)) return;
     if (auto* opening = std::get_if<hello>(&what)) {
-        if (far_hello_) return on_lost(error(error_kind::peer, "a second hello from " + far_->link->far_name()));
+        // A target answers a source's hello, and each says one.
+        if (far_hello_ || (far_->here == side::source && !source_peer_))
+            return far_->link->break_off("a hello that was not due");
         far_->link->hold();
-        if (preparing_) {
-            far_hello_ = std::move(*opening);
-            return;
-        }
-        return receive_hello(std::move(*opening));
+        far_hello_ = *opening;
+        if (!preparing_) receive_hello(std::move(*opening));
+        return;
     }
     if (auto* bad = std::get_if<failed>(&what)) return take_failure_of_far_side(named_by_far_side(bad->why));
-    if (!source_peer_ && !target_peer_)
-        return on_lost(error(error_kind::peer, "a message before its hello from " + far_->link->far_name()));
+    if (!source_peer_ && !target_peer_) return far_->link->break_off("a message before its hello");
+    // The source's share of the time ends where the target took all.
+    if (std::holds_alternative<chunk_data>(what) || std::holds_alternative<applied>(what)) note_data();
     guarded([&] {
         events_.push_back({far_->here, std::move(what)});
         exchange();
@@ -65,26 +68,35 @@ void session::on_frame(session_frame&& what) {
         return report_progress(false);
     }
     if (auto* notice = std::get_if<wire_notice>(&what)) {
-        if (known_.warnings.size() >= 64) return;  // a guess: more is not worth reading
-        const std::string text = far_->link->far_name() + ": " + notice->text;
-        known_.warnings.push_back(text);
+        if (far_warnings_.size() >= 64) return;  // a guess: more is not worth reading
+        const std::string text = far_->link->far_name() + ": " + on_one_line(notice->text);
+        far_warnings_.push_back(text);
         return tell_listener([&text](sync_listener& listener) { listener.on_warning(text); });
     }
     if (auto* found = std::get_if<wire_changes>(&what)) {
-        if (!far_differential_) return on_lost(error(error_kind::peer, "extents that nobody asked for"));
-        for (const change& each : found->list) far_differential_->add(each);
+        if (!far_differential_) return far_->link->break_off("extents that nobody asked for");
+        const std::uint64_t block = request_.options.block_bytes;
+        for (const change& each : found->list) {
+            const bool whole = each.range.offset % block == 0 &&
+                               (each.range.end() % block == 0 || each.range.end() == far_differential_->disk_bytes());
+            if (!whole) return far_->link->break_off("an extent that does not fall on blocks");
+            far_differential_->add(each);
+        }
+        if (far_differential_->changes().size() > changes_max)
+            far_->link->break_off("more extents than any disk should have");
         return;
     }
     auto& parting = std::get<wire_goodbye>(what);
-    const bool in_time = far_->here == side::source ? goodbye_said_ : done_sides_[static_cast<std::size_t>(side::target)];
-    if (!in_time) return on_lost(error(error_kind::peer, "a goodbye before the end from " + far_->link->far_name()));
+    const bool in_time =
+        far_->here == side::source ? goodbye_said_ : done_sides_[static_cast<std::size_t>(side::target)];
+    if (!in_time) return far_->link->break_off("a goodbye before the end");
     if (far_->here == side::source) {
         seconds_.flush = static_cast<double>(parting.flush_us) / 1e6;
         seconds_.verify = static_cast<double>(parting.verify_us) / 1e6;
         far_goodbye_ = std::move(parting);
         return finish_link();
     }
-    known_.source_in_use = parting.source_in_use;
+    known_.source_in_use = on_one_line(parting.source_in_use);
     far_goodbye_ = std::move(parting);
     conclude_when_idle();
 }
@@ -99,13 +111,12 @@ void session::on_payload_released() {
 
 // What was written is still flushed by a target: the next sync then finds it.
 void session::on_lost(const error& why) {
-    link_lost_ = true;
-    told_ = true;  // there is nobody to tell
+    far_knows_ = true;  // there is nobody to tell
     take_failure_of_far_side(why);
 }
 
 void session::take_failure_of_far_side(error why) {
-    told_ = true;
+    far_knows_ = true;
     if (preparing_) {
         if (!failure_) failure_ = std::move(why);
         return;
@@ -116,7 +127,8 @@ void session::take_failure_of_far_side(error why) {
         return finish_link();
     }
     if (concluding_) {
-        if (!failure_) far_failure_ = std::move(why);
+        // A target whose source said its goodbye is clean, whoever may still hear of it.
+        if (!failure_ && !far_goodbye_) far_failure_ = std::move(why);
         return;
     }
     if (!source_peer_ && !target_peer_) return refuse(std::move(why));
@@ -132,36 +144,55 @@ void session::take_failure_of_far_side(error why) {
 
 // ---- the greeting ----
 
+// What a worker found out for a hello, to be taken on the strand.
+struct session::far_view {
+    preparation known;
+    sync_options options;
+    std::unique_ptr<far_disk> disk;
+};
+
 void session::receive_hello(hello&& what) {
-    far_hello_ = what;
     preparing_ = true;
     auto theirs = std::make_shared<hello>(std::move(what));
     boost::asio::post(workers_, [self = shared_from_this(), theirs] {
         std::optional<error> refused;
+        auto seen = std::make_shared<far_view>();
         try {
-            if (self->is_here(side::source))
-                self->check_far_target(*theirs);
-            else
-                self->prepare_for_source(*theirs);
+            *seen = self->is_here(side::source) ? self->check_far_target(*theirs) : self->prepare_for_source(*theirs);
         } catch (...) {
             refused = caught_error("");
         }
-        boost::asio::post(self->strand_, [self, theirs, refused = std::move(refused)] {
+        boost::asio::post(self->strand_, [self, theirs, seen, refused = std::move(refused)] {
             self->preparing_ = false;
-            if (refused) {
-                if (!self->source_peer_) return self->refuse(*refused);
-                self->events_.push_back({side::source, action_failed{*refused}});
-                return self->guarded([&] { self->exchange(); });
-            }
-            if (self->failure_) {
-                const error why = *std::exchange(self->failure_, std::nullopt);
-                if (!self->source_peer_) return self->refuse(why);
-                self->events_.push_back({side::source, message(failed{why})});
+            self->take_view(std::move(*seen));
+            // Whatever ended the session meanwhile: a target has no peer yet, a source's has failed or has yet to hear of it.
+            if (!self->source_peer_) {
+                if (refused || self->failure_) return self->refuse(refused ? *refused : *self->failure_);
+            } else if (self->done_sides_[static_cast<std::size_t>(side::source)]) {
+                return self->conclude_when_idle();
+            } else if (refused || self->failure_) {
+                if (refused)
+                    self->events_.push_back({side::source, action_failed{*refused}});
+                else
+                    self->events_.push_back({side::source, message(failed{*std::exchange(self->failure_, {})})});
                 return self->guarded([&] { self->exchange(); });
             }
             self->guarded([&] { self->accept_hello(std::move(*theirs)); });
         });
     });
+}
+
+void session::take_view(far_view&& seen) {
+    if (!seen.disk) return;
+    known_ = std::move(seen.known);
+    request_.options = std::move(seen.options);
+    if (is_here(side::source)) {
+        stand_in_ = std::move(seen.disk);
+        return;
+    }
+    request_.source = seen.disk.get();
+    stand_in_source_ = std::move(seen.disk);
+    if (far_->wants_differential) far_differential_.emplace(request_.source->size());
 }
 
 void session::accept_hello(hello&& what) {
@@ -179,41 +210,49 @@ void session::accept_hello(hello&& what) {
 }
 
 // On a worker. The target is a disk of its own, and this is the right direction.
-void session::check_far_target(const hello& theirs) {
-    const std::string name = far_->far_name.empty() ? theirs.disk.name : far_->far_name;
-    auto disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
-    if (mode_ != session_mode::compare && would_change(theirs.disk.place, place_of(*request_.source)))
+session::far_view session::check_far_target(const hello& theirs) const {
+    const std::string name = far_->far_name.empty() ? on_one_line(theirs.disk.name) : far_->far_name;
+    far_view seen;
+    seen.options = request_.options;
+    seen.disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
+    if (mode_ != session_mode::compare && would_change(theirs.disk.place, far_place_of(*request_.source)))
         throw same_disk_error(request_.source->name(), name);
-    request_.options.reverse = request_.options.reverse || theirs.permits.reverse;
-    prepare_far_target(request_, *disk, mode_, known_);
-    known_.mode = theirs.findings.full_copy ? sync_mode::full : sync_mode::differential;
-    known_.reason = theirs.findings.reason;
-    stand_in_ = std::move(disk);
+    sync_request request = request_;
+    seen.options.reverse = request.options.reverse = request.options.reverse || theirs.permits.reverse;
+    seen.known.source_in_use = known_.source_in_use;
+    prepare_far_target(request, *seen.disk, mode_, seen.known);
+    seen.known.mode = theirs.findings.full_copy ? sync_mode::full : sync_mode::differential;
+    seen.known.reason = on_one_line(theirs.findings.reason);
+    return seen;
 }
 
 // On a worker. What the source wants is what this side was asked for, and the target may be used for it.
-void session::prepare_for_source(const hello& theirs) {
+session::far_view session::prepare_for_source(const hello& theirs) const {
     const sync_options& ours = request_.options;
     const bool reread = ours.verify == verify_level::reread && mode_ == session_mode::sync;
     if (theirs.mode != mode_ || theirs.reread != reread || theirs.algorithm != ours.algorithm ||
         theirs.shape.block_bytes != ours.block_bytes || theirs.shape.chunk_bytes != ours.chunk_bytes)
-        throw error(error_kind::peer, "the source at " + far_->link->far_name() + " began another session than was agreed on",
+        throw error(error_kind::peer,
+                    "the source at " + far_->link->far_name() + " began another session than was agreed on",
                     {.operation = "open", .hint = "give both sides the same block size, chunk size, digest and mode"});
     if (theirs.shape.disk_bytes > wire_offset_max)
-        throw error(error_kind::peer, "the source at " + far_->link->far_name() + " claims a disk of more than 2^62 bytes");
-    const std::string name = far_->far_name.empty() ? theirs.disk.name : far_->far_name;
-    auto disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
-    if (mode_ != session_mode::compare && would_change(place_of(*target_), theirs.disk.place))
+        throw error(error_kind::peer,
+                    "the source at " + far_->link->far_name() + " claims a disk of more than 2^62 bytes");
+    const std::string name = far_->far_name.empty() ? on_one_line(theirs.disk.name) : far_->far_name;
+    far_view seen;
+    seen.disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
+    if (mode_ != session_mode::compare && would_change(far_place_of(*target_), theirs.disk.place))
         throw same_disk_error(name, target_->name());
-    request_.options.allow_larger = ours.allow_larger || theirs.permits.allow_larger;
-    request_.options.truncate = ours.truncate || theirs.permits.truncate;
-    request_.options.reverse = ours.reverse || theirs.permits.reverse;
-    if (!theirs.whole) request_.options.within = extent_set{};  // which, only the source knows
-    check_options(ours, theirs.shape.disk_bytes);
-    request_.source = disk.get();
-    stand_in_source_ = std::move(disk);
-    known_ = prepare_session(request_, *target_, mode_);
-    if (far_->wants_differential) far_differential_.emplace(theirs.shape.disk_bytes);
+    sync_request request = request_;
+    request.source = seen.disk.get();
+    request.options.allow_larger = ours.allow_larger || theirs.permits.allow_larger;
+    request.options.truncate = ours.truncate || theirs.permits.truncate;
+    request.options.reverse = ours.reverse || theirs.permits.reverse;
+    if (!theirs.whole) request.options.within = extent_set{};  // which, only the source knows
+    check_options(request.options, theirs.shape.disk_bytes);
+    seen.known = prepare_session(request, *target_, mode_);
+    seen.options = std::move(request.options);
+    return seen;
 }
 
 // ---- the end ----
@@ -224,16 +263,27 @@ void session::say_goodbye() {
         failure_ = std::move(far_failure_);
         return finish_link();
     }
+    if (is_here(side::source)) forget_other_direction();
     if (send_extents_) send_differential();
     wire_goodbye parting;
     parting.flush_us = microseconds(seconds_.flush);
     parting.scan_us = microseconds(seconds_.scan);
     parting.verify_us = microseconds(seconds_.verify);
-    parting.source_in_use = as_the_far_side_may_see(known_.source_in_use);
+    if (!known_.source_in_use.empty()) parting.source_in_use = discreet(known_.source_in_use, names_here());
     goodbye_said_ = true;
     far_->link->send(session_frame(std::move(parting)));
     // The source waits for the target's; the target has it already.
     if (is_here(side::target)) finish_link();
+}
+
+// The target's record of this direction is about to be clean: the record of the other one, which is kept here, goes.
+void session::forget_other_direction() {
+    if (!known_.reversed || !request_.records || mode_ != session_mode::sync) return;
+    try {
+        request_.records->remove(request_.source->identity());
+    } catch (...) {
+        warn(std::string("the record of the other direction could not be removed: ") + caught_error("").what());
+    }
 }
 
 void session::send_differential() {
@@ -266,8 +316,8 @@ void session::send_status() {
 void session::finish_link() {
     if (std::exchange(ending_, true)) return;
     if (!far_) return finish();
-    if (failure_ && !std::exchange(told_, true)) {
-        far_->link->send(message(failed{as_the_far_side_may_see(*failure_)}));
+    if (failure_ && !std::exchange(far_knows_, true)) {
+        far_->link->send(message(failed{discreet(*failure_, names_here())}));
     }
     far_->link->finish([self = shared_from_this()] {
         self->sent_ = self->far_->link->sent();
@@ -277,32 +327,26 @@ void session::finish_link() {
 }
 
 // Peers name exports, never paths: nor do they learn them.
-std::string session::as_the_far_side_may_see(std::string text) const {
-    const device* here = far_ && far_->here == side::source ? request_.source : target_;
-    if (!far_ || far_->alias.empty() || !here) return text;
-    const std::string& name = here->name();
-    for (std::size_t at = text.find(name); !name.empty() && at != std::string::npos;
-         at = text.find(name, at + far_->alias.size()))
-        text.replace(at, name.size(), far_->alias);
-    return text;
-}
-
-error session::as_the_far_side_may_see(const error& why) const {
-    error_detail detail = why.detail();
-    detail.device = as_the_far_side_may_see(detail.device);
-    detail.hint = as_the_far_side_may_see(detail.hint);
-    detail.holder = as_the_far_side_may_see(detail.holder);
-    return error(why.kind(), as_the_far_side_may_see(std::string(why.what())), std::move(detail));
+known_as session::names_here() const {
+    const device* here = far_->here == side::source ? request_.source : target_;
+    return {here ? here->name() : "", far_->alias, far_hello_ ? on_one_line(far_hello_->disk.name) : ""};
 }
 
 // As this side's user should read it: which side failed, and that an interruption there is none here.
 error session::named_by_far_side(const error& why) const {
     const char* role = far_->here == side::source ? "the target" : "the source";
     error_detail detail = why.detail();
-    if (why.kind() == error_kind::interrupted)
+    detail.device = on_one_line(detail.device);
+    detail.hint = on_one_line(detail.hint);
+    detail.holder = on_one_line(detail.holder);
+    // That a flush failed is for the side to say that has the target.
+    const error_kind kind =
+        why.kind() == error_kind::flush_failed && far_->here == side::target ? error_kind::peer : why.kind();
+    if (kind == error_kind::interrupted)
         return error(error_kind::peer, std::string(role) + " at " + far_->link->far_name() + " was stopped",
                      {.operation = detail.operation, .hint = "run the same again: it goes on from there"});
-    return error(why.kind(), std::string(role) + " at " + far_->link->far_name() + ": " + why.what(), std::move(detail));
+    return error(why.kind(), std::string(role) + " at " + far_->link->far_name() + ": " + why.what(),
+                 std::move(detail));
 }
 
 }  // namespace reprotect

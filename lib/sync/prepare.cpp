@@ -5,9 +5,9 @@
 #include <ctime>
 
 #include "base/assert.hpp"
+#include "base/caught_error.hpp"
 #include "device/same_disk.hpp"
 #include "reprotect/units.hpp"
-#include "base/caught_error.hpp"
 
 namespace reprotect {
 namespace {

@@ -12,8 +12,9 @@ constexpr const char* tcp_form = "reprotect://HOST[:PORT]/NAME";
 constexpr const char* ssh_form = "ssh://[USER@]HOST[:PORT]/PATH";
 
 [[noreturn]] void refuse(const std::string& name, const std::string& what, bool ssh) {
-    throw error(error_kind::usage, name + ": " + what,
-                {.device = name, .operation = "open", .hint = std::string("write it as ") + (ssh ? ssh_form : tcp_form)});
+    throw error(
+        error_kind::usage, name + ": " + what,
+        {.device = name, .operation = "open", .hint = std::string("write it as ") + (ssh ? ssh_form : tcp_form)});
 }
 
 std::optional<unsigned> hex_value(char digit) {
@@ -53,7 +54,8 @@ remote_name parse_remote_name(const std::string& name) {
     result.how = ssh ? remote_name::scheme::ssh : remote_name::scheme::tcp;
 
     const std::size_t slash = rest.find('/');
-    if (slash == std::string_view::npos) refuse(name, ssh ? "the path is missing" : "the export's name is missing", ssh);
+    if (slash == std::string_view::npos)
+        refuse(name, ssh ? "the path is missing" : "the export's name is missing", ssh);
     std::string_view authority = rest.substr(0, slash);
     const auto path = percent_decoded(rest.substr(slash));
     if (!path) refuse(name, "a percent sign without two hexadecimal digits", ssh);
@@ -69,7 +71,8 @@ remote_name parse_remote_name(const std::string& name) {
         if (!ssh) refuse(name, "there are no users, only keys", ssh);
         result.user = authority.substr(0, at);
         authority.remove_prefix(at + 1);
-        if (result.user.empty() || result.user.front() == '-') refuse(name, "the user's name is empty or begins with a dash", ssh);
+        if (result.user.empty() || result.user.front() == '-')
+            refuse(name, "the user's name is empty or begins with a dash", ssh);
     }
     std::string_view port;
     if (authority.starts_with('[')) {
@@ -86,7 +89,8 @@ remote_name parse_remote_name(const std::string& name) {
         if (port.find(':', 1) != std::string_view::npos) refuse(name, "an IPv6 address goes in brackets", ssh);
     }
     // ssh would take a dash for an option.
-    if (result.host.empty() || result.host.front() == '-') refuse(name, "the host is missing or begins with a dash", ssh);
+    if (result.host.empty() || result.host.front() == '-')
+        refuse(name, "the host is missing or begins with a dash", ssh);
     if (!port.empty()) {
         port.remove_prefix(1);
         const auto [end, problem] = std::from_chars(port.data(), port.data() + port.size(), result.port);

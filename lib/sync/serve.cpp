@@ -22,6 +22,7 @@
 
 #include "base/caught_error.hpp"
 #include "reprotect/open_device.hpp"
+#include "sync/discretion.hpp"
 #include "sync/exports.hpp"
 #include "sync/map_exchange.hpp"
 #include "sync/session.hpp"
@@ -38,7 +39,7 @@ using boost::asio::ip::tcp;
 using severity = server_event::severity;
 using event_fields = std::vector<std::pair<std::string, std::string>>;
 
-constexpr std::size_t slots_max = 1024;           // specified (FAULTS: ceilings)
+constexpr std::size_t slots_max = 1024;            // specified (FAULTS: ceilings)
 constexpr std::size_t slots_max_per_address = 64;  // a few for each address; behind one NAT may be many agents
 
 // One connection, from its acceptance on.
@@ -46,8 +47,8 @@ struct visitor {
     explicit visitor(const boost::asio::any_io_executor& on) : strand(on) {}
 
     channel::strand strand;
-    std::string peer;     // "10.0.0.1:4711"
-    std::string address;  // without the port
+    std::string peer;                   // "10.0.0.1:4711"
+    std::string address;                // without the port
     std::optional<tcp::socket> socket;  // until it is handed to TLS
     std::function<void()> close = [] {};
     authenticated_client who;
@@ -55,6 +56,8 @@ struct visitor {
     wire_request wish;
     std::optional<export_lease> lease;
     std::unique_ptr<device> disk;
+    bool in_session = false;
+    bool wrote = false;  // or may have
     std::stop_source stop;
     event_fields fields() const {
         event_fields list{{"peer", peer}};
@@ -62,6 +65,15 @@ struct visitor {
         return list;
     }
 };
+
+// Who counts as one: an IPv6 host has a network of 2^64 addresses to itself.
+std::string address_of(const tcp::endpoint& where) {
+    if (!where.address().is_v6()) return where.address().to_string();
+    auto bytes = where.address().to_v6().to_bytes();
+    if (!where.address().to_v6().is_v4_mapped())
+        std::fill(bytes.begin() + 8, bytes.end(), static_cast<unsigned char>(0));
+    return boost::asio::ip::address_v6(bytes).to_string();
+}
 
 event_fields with(event_fields list, std::string key, std::string value) {
     list.emplace_back(std::move(key), std::move(value));
@@ -71,10 +83,6 @@ event_fields with(event_fields list, std::string key, std::string value) {
 const char* role_of(const wire_request& wish) {
     if (wish.role == asked_role::reader) return "reader";
     return wish.role == asked_role::source ? "source" : "target";
-}
-
-bool writes(const wire_request& wish) {
-    return wish.role == asked_role::source && wish.mode == session_mode::sync;
 }
 
 // Runs a function on the workers and comes back with what it returned or threw.
@@ -126,7 +134,9 @@ private:
     }
     void open_acceptor(const tcp::endpoint& where);
     awaitable<void> accept_on(tcp::acceptor* from);
+    void welcome(tcp::socket socket);
     void admit(const std::shared_ptr<visitor>& guest);
+    void evict(std::shared_ptr<visitor> guest);
     void dismiss(const std::shared_ptr<visitor>& guest);
     awaitable<void> receive(std::shared_ptr<visitor> guest);
     awaitable<void> secure(std::shared_ptr<visitor> guest);
@@ -135,6 +145,8 @@ private:
     void begin_session(const std::shared_ptr<visitor>& guest, std::array<std::byte, 32> binding);
     void session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report);
     void log_end(const visitor& guest, const sync_report& report);
+    std::size_t sessions() const;
+    void gone(const std::shared_ptr<visitor>& guest);
     void leave(const std::shared_ptr<visitor>& guest, std::optional<error> failure, bool was_session);
     void stop();
     void end_when_idle();
@@ -143,8 +155,8 @@ private:
     const server_options& options_;
     server_listener& listener_;
     export_table exports_;
-    worker_pool pool_;
     boost::asio::io_context network_{1};
+    worker_pool pool_;  // ends before the context that its tasks post to
     std::shared_ptr<tls_server> tls_;
     std::list<tcp::acceptor> acceptors_;
     std::list<std::shared_ptr<visitor>> unknown_;  // oldest first
@@ -171,8 +183,9 @@ tcp::endpoint endpoint_of(const std::string& text, bool loopback_only) {
         port = static_cast<unsigned>(std::stoul(port_text));
     if (port > 65535) refuse("'" + port_text + "' is no port");
     boost::system::error_code failure;
-    const auto address = host.empty() ? boost::asio::ip::address(boost::asio::ip::address_v6::any())
-                                      : boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, failure);
+    const auto address = host.empty()
+                             ? boost::asio::ip::address(boost::asio::ip::address_v6::any())
+                             : boost::asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, failure);
     if (failure) refuse("'" + host + "' is no address");
     if (loopback_only && !address.is_loopback())
         refuse("plain text is for an address of this machine alone, as 127.0.0.1");
@@ -183,6 +196,8 @@ void running_server::open_acceptor(const tcp::endpoint& where) {
     boost::system::error_code failure;
     tcp::acceptor acceptor(network_);
     acceptor.open(where.protocol(), failure);
+    if (failure == boost::asio::error::address_family_not_supported && where.address().is_unspecified())
+        return open_acceptor({boost::asio::ip::address_v4::any(), where.port()});
     if (!failure) acceptor.set_option(tcp::acceptor::reuse_address(true), failure);
     if (!failure && where.address().is_v6() && where.address().is_unspecified())
         acceptor.set_option(boost::asio::ip::v6_only(false), failure);
@@ -216,8 +231,7 @@ void running_server::listen() {
     std::vector<std::string> where;
     for (const tcp::acceptor& each : acceptors_) where.push_back(to_text(each.local_endpoint()));
     listener_.on_listening(where);
-    for (tcp::acceptor& each : acceptors_)
-        boost::asio::co_spawn(network_, accept_on(&each), boost::asio::detached);
+    for (tcp::acceptor& each : acceptors_) boost::asio::co_spawn(network_, accept_on(&each), boost::asio::detached);
 }
 
 awaitable<void> running_server::accept_on(tcp::acceptor* from) {
@@ -227,23 +241,35 @@ awaitable<void> running_server::accept_on(tcp::acceptor* from) {
         auto socket = co_await from->async_accept(token);
         if (stopping_) co_return;
         if (failure) {
-            // Descriptors may be short for a moment.
             log(severity::warning, "accept-failed", {{"message", failure.message()}});
+            // Descriptors may be short for a moment. Those who do not say who they are give theirs up first.
+            if (!unknown_.empty()) {
+                evict(unknown_.front());
+                continue;
+            }
             boost::asio::steady_timer pause(network_);
             pause.expires_after(std::chrono::milliseconds(100));
             co_await pause.async_wait(use_awaitable);
             continue;
         }
-        auto guest = std::make_shared<visitor>(network_.get_executor());
-        boost::system::error_code gone;
-        const tcp::endpoint address = socket.remote_endpoint(gone);
-        if (gone) continue;
-        guest->peer = to_text(address);
-        guest->address = address.address().to_string();
-        guest->socket.emplace(std::move(socket));
-        admit(guest);
-        boost::asio::co_spawn(guest->strand, receive(guest), boost::asio::detached);
+        try {
+            welcome(std::move(socket));
+        } catch (...) {
+            log(severity::error, "accept-failed", {{"message", caught_error("").what()}});
+        }
     }
+}
+
+void running_server::welcome(tcp::socket socket) {
+    boost::system::error_code gone;
+    const tcp::endpoint address = socket.remote_endpoint(gone);
+    if (gone) return;
+    auto guest = std::make_shared<visitor>(network_.get_executor());
+    guest->peer = to_text(address);
+    guest->address = address_of(address);
+    guest->socket.emplace(std::move(socket));
+    admit(guest);
+    boost::asio::co_spawn(guest->strand, receive(guest), boost::asio::detached);
 }
 
 // ---- the unknown ----
@@ -261,17 +287,17 @@ void running_server::admit(const std::shared_ptr<visitor>& guest) {
         out = oldest_same;
     else if (unknown_.size() >= slots_max)
         out = unknown_.front();
-    if (out) {
-        log(severity::warning, "evicted", with(out->fields(), "message", "too many that do not say who they are"));
-        dismiss(out);
-        out->close();
-        if (out->socket) {
-            boost::system::error_code ignored;
-            out->socket->close(ignored);
-        }
-    }
+    if (out) evict(out);
     unknown_.push_back(guest);
     guests_.push_back(guest);
+}
+
+void running_server::evict(std::shared_ptr<visitor> guest) {
+    log(severity::warning, "evicted", with(guest->fields(), "message", "too many that do not say who they are"));
+    dismiss(guest);
+    guest->close();
+    boost::system::error_code ignored;
+    if (guest->socket) guest->socket->close(ignored);
 }
 
 void running_server::dismiss(const std::shared_ptr<visitor>& guest) {
@@ -312,23 +338,30 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
     guest->wish = co_await first.receive_request();
     std::optional<error> refused;
     try {
+        if (stopping_ || sessions() >= options_.sessions_max || (options_.once && sessions() != 0))
+            throw error(error_kind::in_use,
+                        stopping_ ? "the server is stopping" : "the server has all the sessions that it may have",
+                        {.operation = "open", .holder = "other sessions", .hint = "try again later"});
+        guest->in_session = true;
         guest->lease.emplace(exports_.lease(guest->wish, guest->who));
         const std::string name = guest->lease->disk();
         const open_options how{writes(guest->wish) ? access::read_write : access::read_only, options_.direct,
                                writes(guest->wish)};
         auto open = on_worker(pool_.get_executor(), [name, how] { return open_device(name, how); });
         guest->disk = co_await std::move(open);
-        if (guest->wish.role != asked_role::reader) {
+        if (guest->wish.role == asked_role::reader) {
+            check_map_size(*guest->disk, guest->wish, options_.options.memory_bytes);
+        } else {
             const std::uint64_t source_bytes = guest->wish.role == asked_role::target ? guest->disk->size() : 0;
             check_options(options_for(options_.options, guest->wish), source_bytes);
         }
     } catch (...) {
-        refused = guest->lease ? guest->lease->as_peers_see(caught_error("")) : caught_error("");
+        refused = caught_error("");
     }
     if (refused) {
-        const error why = *refused;
-        co_await first.refuse(why);
-        throw why;
+        const error told = guest->lease ? discreet(*refused, {guest->lease->disk(), guest->lease->alias()}) : *refused;
+        co_await first.refuse(told);
+        throw *refused;
     }
     co_await first.accept();
     log(severity::info, "session-begin",
@@ -349,12 +382,13 @@ awaitable<void> running_server::give_map(std::shared_ptr<visitor> guest) {
     options.with_blocks = guest->wish.with_blocks;
     options.ignore_allocation = guest->wish.ignore_allocation;
     options.depth = options_.options.depth;
-    const worker_executor workers = pool_.get_executor();
     std::optional<error> failure;
     std::uint64_t read_bytes = 0;
     try {
-        const auto report = co_await send_map(guest->link, workers, *guest->disk, options, guest->stop.get_token());
-        read_bytes = report.read_bytes;
+        const map_terms terms{
+            options, options_.patience, guest->stop.get_token(), {guest->lease->disk(), guest->lease->alias()}};
+        const auto read = co_await send_map(guest->link, *guest->disk, terms);
+        read_bytes = read;
     } catch (...) {
         failure = caught_error("");
     }
@@ -369,10 +403,14 @@ void running_server::begin_session(const std::shared_ptr<visitor>& guest, std::a
     request.options = options_for(options_.options, guest->wish);
     request.records = options_.records;
     request.cancel = guest->stop.get_token();
+    guest->wrote = true;
     far_end far;
     far.here = guest->wish.role == asked_role::source ? side::target : side::source;
     (far.here == side::source ? request.source : request.target) = guest->disk.get();
-    if (guest->wish.mode == session_mode::compare) request = as_comparison(std::move(request));
+    if (guest->wish.mode == session_mode::compare) {
+        request = as_comparison(std::move(request));
+        request.options.keep_differential = guest->wish.keep_differential;
+    }
     far.link = std::make_shared<channel>(guest->strand, pool_.get_executor(), std::move(guest->link.stream),
                                          guest->link.meter, channel_options{options_.patience, guest->peer});
     far.binding = binding;
@@ -383,11 +421,11 @@ void running_server::begin_session(const std::shared_ptr<visitor>& guest, std::a
 }
 
 // A file that was made for a sync that wrote nothing is taken away again: it would look like a disk of zeroes.
-void remove_if_created(device& disk, const sync_report& report) {
+void remove_if_created(const device& disk) {
     const auto native = disk.native();
-    if (!disk.properties().created || !native || !report.failure || report.bytes.written != 0) return;
-    if (report.failure->kind() == error_kind::flush_failed) return;
-    struct stat opened {}, now {};
+    if (!disk.properties().created || !native) return;
+    struct stat opened {
+    }, now{};
     if (::fstat(native->descriptor, &opened) == 0 && ::lstat(native->path.c_str(), &now) == 0 &&
         opened.st_dev == now.st_dev && opened.st_ino == now.st_ino)
         ::unlink(native->path.c_str());
@@ -396,7 +434,7 @@ void remove_if_created(device& disk, const sync_report& report) {
 void running_server::session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report) {
     for (const std::string& text : report.warnings)
         log(severity::warning, "warning", with(guest->fields(), "message", text));
-    remove_if_created(*guest->disk, report);
+    guest->wrote = !report.failure || report.bytes.written != 0 || report.failure->kind() == error_kind::flush_failed;
     if (!report.failure) log_end(*guest, report);
     leave(guest, report.failure, true);
 }
@@ -404,8 +442,8 @@ void running_server::session_ended(const std::shared_ptr<visitor>& guest, const 
 void running_server::log_end(const visitor& guest, const sync_report& report) {
     event_fields list = with(guest.fields(), "export", guest.wish.export_name);
     const std::pair<const char*, std::uint64_t> counts[] = {
-        {"changed", report.bytes.changed},          {"zeroed", report.bytes.zeroed},
-        {"written", report.bytes.written},          {"to_target", report.to_target.total()},
+        {"changed", report.bytes.changed},       {"zeroed", report.bytes.zeroed},
+        {"written", report.bytes.written},       {"to_target", report.to_target.total()},
         {"to_source", report.to_source.total()},
     };
     for (const auto& [key, value] : counts) list.emplace_back(key, std::to_string(value));
@@ -415,7 +453,6 @@ void running_server::log_end(const visitor& guest, const sync_report& report) {
 
 void running_server::leave(const std::shared_ptr<visitor>& guest, std::optional<error> failure, bool was_session) {
     dismiss(guest);
-    guests_.remove(guest);
     if (failure) {
         event_fields list = guest->fields();
         if (!guest->wish.export_name.empty()) list.emplace_back("export", guest->wish.export_name);
@@ -424,15 +461,30 @@ void running_server::leave(const std::shared_ptr<visitor>& guest, std::optional<
         log(was_session ? severity::error : severity::warning, was_session ? "session-failed" : "refused",
             std::move(list));
     }
-    guest->disk.reset();
-    guest->lease.reset();
     if (guest->link.stream) guest->link.stream->close();
     // A stranger that was refused is not the one session.
     if (options_.once && (was_session || acceptors_.empty())) {
-        result_ = std::move(failure);
+        if (!stopping_) result_ = std::move(failure);
         stop();
     }
+    if (!guest->disk) return gone(guest);
+    // To close a disk may take time: a server is waited for, a cache is written.
+    boost::asio::post(pool_.get_executor(), [this, guest] {
+        if (!guest->wrote) remove_if_created(*guest->disk);
+        guest->disk.reset();
+        boost::asio::post(network_, [this, guest] { gone(guest); });
+    });
+}
+
+void running_server::gone(const std::shared_ptr<visitor>& guest) {
+    guest->lease.reset();
+    guests_.remove(guest);
     end_when_idle();
+}
+
+std::size_t running_server::sessions() const {
+    return static_cast<std::size_t>(
+        std::count_if(guests_.begin(), guests_.end(), [](const auto& guest) { return guest->in_session; }));
 }
 
 // ---- life and end ----
@@ -442,25 +494,25 @@ void running_server::take_stdio(int in, int out) {
     guest->peer = "standard input and output";
     guest->link = join_descriptors(guest->strand, in, out, options_.limit, guest->peer);
     guests_.push_back(guest);
-    boost::asio::co_spawn(
-        guest->strand, converse(guest), [this, guest](std::exception_ptr failure) {
-            if (!failure) return;
-            try {
-                std::rethrow_exception(failure);
-            } catch (...) {
-                leave(guest, caught_error(""), false);
-            }
-        });
+    boost::asio::co_spawn(guest->strand, converse(guest), [this, guest](std::exception_ptr failure) {
+        if (!failure) return;
+        try {
+            std::rethrow_exception(failure);
+        } catch (...) {
+            leave(guest, caught_error(""), false);
+        }
+    });
 }
 
 void running_server::stop() {
     if (std::exchange(stopping_, true)) return;
-    log(severity::info, "stopping", {{"sessions", std::to_string(guests_.size() - unknown_.size())}});
+    log(severity::info, "stopping", {{"sessions", std::to_string(sessions())}});
     boost::system::error_code ignored;
     for (tcp::acceptor& each : acceptors_) each.close(ignored);
     for (const auto& guest : guests_) {
         guest->stop.request_stop();
-        if (std::find(unknown_.begin(), unknown_.end(), guest) != unknown_.end()) guest->close();
+        guest->close();
+        if (!guest->in_session && guest->link.stream) guest->link.stream->close();
     }
     end_when_idle();
 }

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/caught_error.hpp"
 #include "codec/random.hpp"
 #include "reprotect/memory_device.hpp"
-#include "base/caught_error.hpp"
 #include "sync/plan_windows.hpp"
 
 namespace reprotect {
@@ -82,18 +82,20 @@ void session::start() {
 // On a worker: everything that looks before anything is touched. What needs to know the far disk comes with its hello.
 void session::prepare() {
     std::optional<error> refused;
+    auto known = std::make_shared<preparation>();
     try {
         if (!far_)
-            known_ = prepare_session(request_, *target_, mode_);
+            *known = prepare_session(request_, *target_, mode_);
         else if (is_here(side::source))
-            known_ = prepare_source(request_, mode_);
+            *known = prepare_source(request_, mode_);
         else
             check_unchanged_size(*target_);
     } catch (...) {
         refused = caught_error("");
     }
-    boost::asio::post(strand_, [self = shared_from_this(), refused = std::move(refused)] {
+    boost::asio::post(strand_, [self = shared_from_this(), known, refused = std::move(refused)] {
         self->preparing_ = false;
+        self->known_ = std::move(*known);
         if (refused) return self->refuse(*refused);
         if (self->failure_) return self->refuse(*self->failure_);
         self->guarded([&self] { self->open_peers(); });
@@ -101,11 +103,9 @@ void session::prepare() {
 }
 
 void session::open_peers() {
-    const std::vector<std::string> warnings = std::exchange(known_.warnings, {});
-    for (const std::string& text : warnings) warn(text);
     if (!is_here(side::source)) {
         // The target's peer is made when the source has said what there is to sync.
-        if (far_hello_) receive_hello(std::move(*far_hello_));
+        if (far_hello_) receive_hello(hello(*far_hello_));
         return;
     }
     open_source();
@@ -114,6 +114,9 @@ void session::open_peers() {
         open_target({request_.source->size(), request_.options.chunk_bytes, request_.options.block_bytes});
     }
     enter(sync_phase::scan);
+    const std::vector<std::string> warnings = std::exchange(known_.warnings, {});
+    if (far_) exchange();  // nothing is said to the far side before our hello
+    for (const std::string& text : warnings) warn(text);
     exchange();
 }
 
@@ -137,7 +140,7 @@ void session::open_source() {
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
         ours.binding = far_->binding;
-        ours.disk = {as_the_far_side_may_see(request_.source->name()), place_of(*request_.source)};
+        ours.disk = {far_->alias.empty() ? request_.source->name() : far_->alias, far_place_of(*request_.source)};
         far_->link->set_shape(ours.shape, pool_);
     }
     source_peer_.emplace(std::move(ours));
@@ -161,7 +164,7 @@ void session::open_target(const geometry& shape) {
     if (!pool_) pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
         theirs.binding = far_->binding;
-        theirs.disk = {as_the_far_side_may_see(target_->name()), place_of(*target_)};
+        theirs.disk = {far_->alias.empty() ? target_->name() : far_->alias, far_place_of(*target_)};
         theirs.permits = {options.allow_larger, options.truncate, options.reverse};
         theirs.findings = {known_.mode == sync_mode::full, known_.resize_to.has_value(), known_.reason};
         theirs.wants_differential = far_->wants_differential;
@@ -205,7 +208,7 @@ void session::perform(side from, action&& what) {
 }
 
 void session::deliver(side from, message&& what) {
-    if (std::holds_alternative<chunk_data>(what) && !first_data_) first_data_ = clock::now();
+    if (std::holds_alternative<chunk_data>(what)) note_data();
     if (!far_) {
         events_.push_back({other(from), std::move(what)});
         return;
@@ -215,11 +218,16 @@ void session::deliver(side from, message&& what) {
     if (ends) enter(sync_phase::flush);
     if (std::holds_alternative<proof>(what) && phase_ != sync_phase::verify) enter(sync_phase::verify);
     if (auto* bad = std::get_if<failed>(&what)) {
-        told_ = true;
-        bad->why = as_the_far_side_may_see(bad->why);
+        far_knows_ = true;
+        bad->why = discreet(bad->why, names_here());
     }
     far_->link->send(std::move(what));
     if (ends || (source_peer_ && source_peer_->wants_data_credit())) far_->link->flush_data();
+}
+
+void session::note_data() {
+    last_data_ = clock::now();
+    if (!first_data_) first_data_ = last_data_;
 }
 
 void session::work(side from, action&& what) {
@@ -239,8 +247,8 @@ void session::work(side from, action&& what) {
         if (from == side::target)
             if (auto failed = self->keeper_->look_after())
                 return self->post_answer(from, action_failed{std::move(*failed)});
-        const bool carries_payload = !self->far_ && std::holds_alternative<apply_chunk>(*shared) &&
-                                     std::get<apply_chunk>(*shared).data.payload;
+        const bool carries_payload =
+            !self->far_ && std::holds_alternative<apply_chunk>(*shared) && std::get<apply_chunk>(*shared).data.payload;
         event result = worker.perform(std::move(*shared));
         *shared = finished{};  // frees the payload's buffer before the source may count on it
         if (carries_payload) self->post_answer(side::source, payload_released{});
@@ -270,7 +278,7 @@ void session::drain() {
         if (!std::holds_alternative<payload_released>(each.what)) --in_flight_;
     guarded([&] {
         for (answer& each : batch) {
-            if (std::holds_alternative<chunk_applied>(each.what)) last_data_ = clock::now();
+            if (std::holds_alternative<chunk_applied>(each.what)) note_data();
             events_.push_back(std::move(each));
         }
         exchange();
@@ -295,7 +303,10 @@ void session::take_finished(side from, finished&& what) {
     const bool flush_failed = from == side::target && what.why && what.why->kind() == error_kind::flush_failed;
     // The first to fail knows why; the other only heard of it. But that a flush failed must not be lost behind anything.
     if (what.why && (!failure_ || flush_failed))
-        failure_ = with_name(std::move(*what.why), target_ ? target_->name() : far_->far_name);
+        failure_ = with_name(std::move(*what.why), target_                   ? target_->name()
+                                                   : !far_->far_name.empty() ? far_->far_name
+                                                   : far_hello_              ? far_hello_->disk.name
+                                                                             : far_->link->far_name());
 }
 
 void session::conclude_when_idle() {
@@ -307,6 +318,10 @@ void session::conclude_when_idle() {
 }
 
 void session::stop_peers() {
+    // Nothing is left to do here but to hear how the other side ends: that may take long.
+    const bool waits = far_ && done_sides_[index(far_->here)] && !failure_ && !preparing_ &&
+                       (goodbye_said_ || (far_->here == side::target && !far_goodbye_));
+    if (waits && !ending_) return far_->link->break_off("it did not end in time");
     if (concluding_) return;
     const error interrupted(error_kind::interrupted, "interrupted",
                             {.hint = "run the same sync again: it goes on from there"});
@@ -347,8 +362,8 @@ void session::conclude() {
     boost::asio::post(strand_, [self = shared_from_this()] {
         self->on_cancel_.reset();
         if (self->keeper_)
-            for (std::string& text : self->keeper_->take_warnings())
-                self->known_.warnings.push_back(std::move(text));
+            for (std::string& text : self->keeper_->take_warnings()) self->warnings_.push_back(std::move(text));
+        for (std::string& text : std::exchange(self->known_.warnings, {})) self->warnings_.push_back(std::move(text));
         self->enter(sync_phase::done);
         if (self->far_ && !self->failure_) return self->say_goodbye();
         self->finish_link();
@@ -367,6 +382,7 @@ void session::look_at_source_again() {
 
 // The report goes out, and nothing of it stays behind: this object may end on another thread.
 void session::finish() {
+    known_.guard.reset();
     sync_report report = make_report();
     failure_.reset();
     if (far_) far_->link->detach();

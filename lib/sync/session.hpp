@@ -22,6 +22,7 @@
 #include "peer/target_peer.hpp"
 #include "reprotect/executor.hpp"
 #include "scan/disk_worker.hpp"
+#include "sync/discretion.hpp"
 #include "sync/prepare.hpp"
 #include "sync/target_keeper.hpp"
 #include "wire/channel.hpp"
@@ -29,7 +30,9 @@
 namespace reprotect {
 
 enum class side : std::size_t { source = 0, target = 1 };
-constexpr side other(side value) noexcept { return value == side::source ? side::target : side::source; }
+constexpr side other(side value) noexcept {
+    return value == side::source ? side::target : side::source;
+}
 
 /// Where only one side is in this process: which, and the way to the other.
 struct far_end {
@@ -73,6 +76,7 @@ private:
     void open_target(const geometry& shape);
     void perform(side from, action&& what);
     void deliver(side from, message&& what);
+    void note_data();
     void work(side from, action&& what);
     void look_at_source_again();
     void post_answer(side to, event&& what);
@@ -90,17 +94,19 @@ private:
     void on_payload_released() override;
     void on_lost(const error& why) override;
     void receive_hello(hello&& what);
-    void check_far_target(const hello& theirs);
-    void prepare_for_source(const hello& theirs);
+    struct far_view;
+    far_view check_far_target(const hello& theirs) const;
+    far_view prepare_for_source(const hello& theirs) const;
+    void take_view(far_view&& seen);
     void accept_hello(hello&& what);
     void take_failure_of_far_side(error why);
     void say_goodbye();
+    void forget_other_direction();
     void send_differential();
     void send_status();
     void finish_link();
     error named_by_far_side(const error& why) const;
-    std::string as_the_far_side_may_see(std::string text) const;
-    error as_the_far_side_may_see(const error& why) const;
+    known_as names_here() const;
 
     // Progress and report (session_report.cpp).
     void report_progress(bool now);
@@ -139,18 +145,19 @@ private:
     std::array<bool, 2> done_sides_{};
     std::size_t in_flight_ = 0;
     bool preparing_ = false;  // a worker looks at disks before a peer is made, or goes on
-    bool broken_ = false;  // deciding itself failed: the peers are not asked any more
+    bool broken_ = false;     // deciding itself failed: the peers are not asked any more
     bool concluding_ = false;
 
     std::shared_ptr<session> alive_;  // itself, while a far side may still speak
-    bool link_lost_ = false;
     std::optional<hello> far_hello_;
     std::optional<wire_goodbye> far_goodbye_;
     bool goodbye_said_ = false;
     bool send_extents_ = false;
     bool ending_ = false;
-    std::optional<error> far_failure_;  // that came while this side concluded
-    bool told_ = false;  // the far side knows how this one failed, or told it
+    std::optional<error> far_failure_;       // that came while this side concluded
+    std::vector<std::string> far_warnings_;  // what the other side told
+    std::vector<std::string> warnings_;      // what was told here
+    bool far_knows_ = false;                 // the far side knows how this one failed, or told it
     source_counts far_source_;
     target_counts far_target_;
     std::uint64_t far_proved_bytes_ = 0;

@@ -41,6 +41,7 @@ void session::enter(sync_phase phase) {
 void session::report_progress(bool now) {
     if (!request_.listener || (!source_peer_ && !target_peer_)) return;
     const auto time = clock::now();
+    if (!now && phase_ == sync_phase::done) return;  // it is told once
     if (!now && time - last_progress_ < 100ms) return;
     last_progress_ = time;
     sync_progress progress;
@@ -75,15 +76,15 @@ void session::tell_listener(const std::function<void(sync_listener&)>& what) {
         text = "an exception of an unknown type";
     }
     request_.listener = nullptr;
-    if (phase_ == sync_phase::done) return known_.warnings.push_back("the progress listener failed: " + text);
+    if (phase_ == sync_phase::done) return warnings_.push_back("the progress listener failed: " + text);
     if (!failure_) failure_ = error(error_kind::interrupted, "the progress listener failed: " + text);
     boost::asio::post(strand_, [self = shared_from_this()] { self->stop_peers(); });
 }
 
 void session::warn(const std::string& text) {
-    known_.warnings.push_back(text);
+    warnings_.push_back(text);
     tell_listener([&text](sync_listener& listener) { listener.on_warning(text); });
-    if (far_) far_->link->send(session_frame(wire_notice{as_the_far_side_may_see(text)}));
+    if (far_) far_->link->send(session_frame(wire_notice{discreet(text, names_here())}));
 }
 
 // What is known of either side here: its own counts, or what the far side said last.
@@ -109,7 +110,8 @@ sync_report session::make_report() {
     report.reason = known_.reason;
     report.dry_run = mode_ == session_mode::dry_run;
     report.algorithm = request_.options.algorithm;
-    report.warnings = known_.warnings;
+    report.warnings = warnings_;
+    report.warnings.insert(report.warnings.end(), far_warnings_.begin(), far_warnings_.end());
     report.source_in_use = known_.source_in_use;
     report.seconds = seconds_;
     report.seconds.total = seconds_between(started_, clock::now());
@@ -119,7 +121,8 @@ sync_report session::make_report() {
     if (known_.resize_to && (mode_ == session_mode::dry_run || target_->size() != size_at_open_))
         report.resized_from = size_at_open_;
     if (far_) {
-        if (far_hello_ && far_hello_->findings.resizes) report.resized_from = far_hello_->shape.disk_bytes;
+        if (far_->here == side::source && far_hello_ && far_hello_->findings.resizes)
+            report.resized_from = far_hello_->shape.disk_bytes;
         report.to_target = wire_counts_of(far_->here == side::source ? sent_ : received_);
         report.to_source = wire_counts_of(far_->here == side::source ? received_ : sent_);
     }

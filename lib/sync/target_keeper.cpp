@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "codec/random.hpp"
 #include "base/caught_error.hpp"
+#include "codec/random.hpp"
 
 namespace reprotect {
 namespace {

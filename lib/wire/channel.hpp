@@ -104,6 +104,8 @@ public:
     void finish(std::function<void()> done);
     /// At once; `done` of `finish` is called.
     void close() noexcept;
+    /// The other side broke a rule: the connection ends, and `on_lost` says why.
+    void break_off(const std::string& what);
 
     /// Up to the goodbye where there was one.
     channel_counts sent() const noexcept;
@@ -133,6 +135,7 @@ private:
     void parse();
     bool parse_frame();
     bool begin_batch(const frame_header& header, std::span<const std::byte> arrived);
+    void feed_body();
     void body_arrived();
     void deliver_batches();
     void take_frame(frame_kind kind, std::span<const std::byte> payload);
@@ -141,8 +144,8 @@ private:
 
     void arm_tick();
     void tick();
-    void break_off(const std::string& what);
     void lose(error why);
+    void lose_if_all_read();
     void linger_or_end();
     void end_lingering();
     template <typename Step>
@@ -156,12 +159,14 @@ private:
     channel_user* user_ = nullptr;
     bool lost_ = false;
     bool closed_ = false;
+    bool far_ended_ = false;             // its last word was heard
+    std::optional<error> read_failure_;  // told once what came before it is handled
 
     std::vector<std::byte> urgent_;  // whole frames, not yet being written
     bool goodbye_queued_ = false;    // the last frame in urgent_
     bool write_scheduled_ = false;
     std::optional<batch_builder> builder_;
-    std::deque<std::shared_ptr<outgoing_batch>> batches_;  // in order, on their way; shared with the encoders
+    std::deque<std::shared_ptr<outgoing_batch>> batches_;   // in order, on their way; shared with the encoders
     std::vector<std::unique_ptr<compressor>> compressors_;  // those that are idle
     std::size_t encoding_ = 0;
     std::vector<std::byte> writing_bytes_;
@@ -175,13 +180,13 @@ private:
 
     std::vector<std::byte> input_;
     std::size_t input_begin_ = 0, input_end_ = 0;
-    bool reading_ = false, held_ = false, parsing_ = false;
-    std::size_t frame_wants_ = 0;  // bytes of the frame that is arriving
+    bool reading_ = false, reading_body_ = false, held_ = false, parsing_ = false;
+    std::size_t frame_wants_ = 0;    // bytes of the frame that is arriving
     std::uint64_t changes_end_ = 0;  // of the extents that came
     std::optional<geometry> shape_;
     std::optional<batch_reader> reader_;
     std::uint64_t data_granted_ = 0, data_received_ = 0;  // chunks
-    std::shared_ptr<incoming_slot> incoming_;              // the batch whose body is arriving; shared with the decoders
+    std::shared_ptr<incoming_slot> incoming_;             // the batch whose body is arriving; shared with the decoders
     std::span<std::byte> body_left_;
     std::deque<std::shared_ptr<incoming_slot>> slots_;  // in order; being decompressed or ready
 

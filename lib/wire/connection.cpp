@@ -3,8 +3,8 @@
 
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/connect.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
@@ -25,6 +25,7 @@ using metered_socket = metered_stream<tcp::socket>;
 using tls_socket = boost::asio::ssl::stream<metered_socket>;
 
 constexpr auto parting_patience = std::chrono::seconds(2);  // guessed: a refusal should arrive, and cost little
+constexpr std::size_t drained_bytes_max = 64 * 1024;
 constexpr const char* exporter_label = "EXPORTER-reprotect";
 
 // TLS over a metered socket; keeps what its context needs alive.
@@ -55,20 +56,23 @@ private:
 };
 
 error failed_to_connect(const std::string& where, const std::string& why, const std::string& hint) {
-    return error(error_kind::peer, "connecting to " + where + " failed: " + why, {.operation = "connect", .hint = hint});
+    return error(error_kind::peer, "connecting to " + where + " failed: " + why,
+                 {.operation = "connect", .hint = hint});
 }
 
-awaitable<tcp::resolver::results_type> resolve(std::string host, std::string port) {
+awaitable<tcp::resolver::results_type> resolve(std::string host, std::string port, std::chrono::milliseconds patience) {
     const auto on = co_await boost::asio::this_coro::executor;
     tcp::resolver resolver(on);
     const std::string where = host + ":" + port;
+    const deadline<tcp::resolver> limit(on, resolver, patience);
     tcp::resolver::results_type found;
     boost::system::error_code failure;
     auto token = boost::asio::redirect_error(use_awaitable, failure);
     found = co_await resolver.async_resolve(host, port, token);
     if (failure)
-        throw failed_to_connect(where, "the name " + host + " does not resolve: " + failure.message(),
-                                "check the name, and this machine's name service");
+        throw failed_to_connect(
+            where, "the name " + host + " does not resolve: " + (limit.passed() ? "no answer" : failure.message()),
+            "check the name, and this machine's name service");
     co_return found;
 }
 
@@ -113,8 +117,10 @@ awaitable<void> drain(secure_stream* stream) {
     const deadline<tcp::socket> limit(on, socket, parting_patience);
     std::array<std::byte, 4096> rest{};
     auto token = boost::asio::redirect_error(use_awaitable, failure);
-    while (!failure) {
-        co_await socket.async_read_some(boost::asio::buffer(rest), token);
+    for (std::size_t left = drained_bytes_max; !failure && left != 0;) {
+        std::size_t count = 0;
+        count = co_await socket.async_read_some(boost::asio::buffer(rest), token);
+        left -= std::min(left, count);
     }
 }
 
@@ -134,7 +140,7 @@ awaitable<connection> dial(dial_terms terms) {
     link.meter->limit = terms.limit;
     std::shared_ptr<tls_client> tls;
     if (terms.credentials) tls = std::make_shared<tls_client>(*terms.credentials, terms.purpose, terms.host);
-    const auto addresses = co_await resolve(terms.host, std::to_string(terms.port));
+    const auto addresses = co_await resolve(terms.host, std::to_string(terms.port), terms.patience);
     auto socket = co_await connect_one_of(addresses, link.far_name, tls == nullptr, terms.patience);
     if (!tls) {
         link.stream = make_stream(metered_socket(std::move(socket), link.meter));
@@ -183,18 +189,21 @@ awaitable<accepted_connection> secure_accepted(tcp::socket socket, secure_terms 
         *terms.close = [&secure] { secure->close(); };
         auto token = boost::asio::redirect_error(use_awaitable, failure);
         co_await secure->tls().async_handshake(boost::asio::ssl::stream_base::server, token);
-        *terms.close = [] {};
         late = until.passed();
     }
-    if (late)
+    if (late) {
+        *terms.close = [] {};
         throw error(error_kind::peer, result.link.far_name + " did not finish the TLS handshake in time",
                     {.operation = "accept"});
+    }
     if (failure) {
         const error why = tls->explain(failure, secure->handle(), result.link.far_name);
         // A socket that is closed with something unread in it may lose the alert that says why.
         co_await drain(secure.get());
+        *terms.close = [] {};
         throw why;
     }
+    *terms.close = [] {};
     result.who = tls->check(secure->handle());
     result.link.meter->received_bytes_max = std::numeric_limits<std::uint64_t>::max();
     result.link.secret = export_secret(secure->handle(), exporter_label);

@@ -60,8 +60,8 @@ struct secure_terms {
 boost::asio::awaitable<accepted_connection> secure_accepted(boost::asio::ip::tcp::socket socket, secure_terms terms);
 
 /// Two descriptors, taken over, as a connection without TLS.
-connection join_descriptors(const boost::asio::any_io_executor& on, int in, int out, std::shared_ptr<rate_limiter> limit,
-                            std::string far_name);
+connection join_descriptors(const boost::asio::any_io_executor& on, int in, int out,
+                            std::shared_ptr<rate_limiter> limit, std::string far_name);
 
 /// The system's ssh with a `reprotect serve --stdio` at its far end. The process ends with the object.
 struct ssh_terms {

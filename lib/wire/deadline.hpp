@@ -18,19 +18,26 @@ class deadline {
 public:
     deadline(const boost::asio::any_io_executor& on, Closable& what, std::chrono::milliseconds patience)
         : state_(std::make_shared<state>(on, what)) {
-        state_->timer.expires_after(patience);
-        state_->timer.async_wait(
-            boost::asio::bind_executor(on, [shared = state_](boost::system::error_code failure) {
-                if (failure || !shared->armed) return;
-                shared->passed = true;
-                shared->close();
-            }));
+        extend(patience);
     }
     deadline(const deadline&) = delete;
     deadline& operator=(const deadline&) = delete;
     ~deadline() {
         state_->armed = false;
         state_->timer.cancel();
+    }
+
+    /// So long from now.
+    void extend(std::chrono::milliseconds patience) {
+        state_->timer.expires_after(patience);
+        state_->timer.async_wait(boost::asio::bind_executor(
+            state_->timer.get_executor(), [shared = state_](boost::system::error_code failure) {
+                // One that was due already when it was extended is not cancelled any more.
+                const bool early = shared->armed && shared->timer.expiry() > std::chrono::steady_clock::now();
+                if (failure || !shared->armed || early) return;
+                shared->passed = true;
+                shared->close();
+            }));
     }
     bool passed() const noexcept { return state_->passed; }
 
@@ -41,8 +48,10 @@ private:
             boost::system::error_code ignored;
             if constexpr (requires { what.close(ignored); })
                 what.close(ignored);
-            else
+            else if constexpr (requires { what.close(); })
                 what.close();
+            else
+                what.cancel();
         }
         boost::asio::steady_timer timer;
         Closable& what;  // looked at while armed only

@@ -41,9 +41,11 @@
 //   chunk_digests = first_chunk: number, then one or more times entry (of these, and of runs above, at most 16384 a
 //                   frame)
 //   entry         = u8: 0 digest | 1 zero | 2 hole | 4 digest with cuts;
-//                   a hole: count: number (not 0); a digest: 16 bytes, with cuts: count: number (not 0), 5 bytes each
+//                   a hole: count: number (not 0); a digest: 16 bytes, with cuts: count: number (not 0), as many cuts
+//   cuts          = 5 bytes each; where one equals the one before it, a number follows: how many more equal ones, after
+//                   which comes a different one. At most 52,428 in a frame.
 //   narrow        = chunk: number
-//   block_digests = chunk: number, then cuts of 5 bytes to the end
+//   block_digests = chunk: number, then cuts to the end
 //   verdict       = below_chunk, entries_granted, data_sent: number each
 //   data          = codec: u8 (0 raw, 1 zstd), raw_bytes: u24 (at most 2^20), head_bytes: u24 (at most 2^17), head,
 //                   body

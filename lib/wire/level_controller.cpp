@@ -40,8 +40,8 @@ constexpr double weight_of_newest_speed = 0.25;
 
 }  // namespace
 
-level_controller::level_controller(unsigned encoders) : encoders_(encoders) {
-    REPROTECT_ASSERT(encoders >= 1);
+level_controller::level_controller(unsigned encoders, int least) : encoders_(encoders), least_(least), level_(least) {
+    REPROTECT_ASSERT(encoders >= 1 && least >= level_min && least <= level_max);
 }
 
 void level_controller::observe(const batch_observation& batch) {
@@ -93,7 +93,7 @@ void level_controller::raise(double busy) {
 }
 
 void level_controller::lower(double wire_idle) {
-    if (level_ == level_min) return;
+    if (level_ == least_) return;
     retry_seconds_ = retry_seconds_ > 0 && std::abs(level_ - failed_level_) <= near
                          ? std::min(2 * retry_seconds_, retry_seconds_max)
                          : retry_seconds_first;
@@ -102,7 +102,7 @@ void level_controller::lower(double wire_idle) {
     // As much faster as the wire has room for. Level 1 where none is known to be.
     const double wanted = speed_of(level_) / std::max(1 - wire_idle, 0.001);
     int next = level_ - 1;
-    while (next > level_min && speed_of(next) < wanted) --next;
+    while (next > least_ && speed_of(next) < wanted) --next;
     change_to(next);
 }
 

@@ -34,7 +34,8 @@ public:
     static constexpr int level_max = 15;  ///< guessed: what comes above takes seconds a batch and saves a percent
 
     /// `encoders` is how many batches are encoded at once at most, at least 1.
-    explicit level_controller(unsigned encoders);
+    /// It begins at `least` and never goes below.
+    explicit level_controller(unsigned encoders, int least = level_min);
 
     /// For the next batch.
     int level() const noexcept { return level_; }
@@ -60,7 +61,8 @@ private:
     double& speed_of(int level) { return speeds_[static_cast<std::size_t>(level - level_min)]; }
 
     unsigned encoders_;
-    int level_ = level_min;
+    int least_;
+    int level_;
     span seen_{};
     std::array<double, level_max - level_min + 1> speeds_{};  // raw bytes a second of one encoder; 0: never seen
     unsigned spans_at_level_ = 0;                             // that were judged

@@ -69,6 +69,9 @@ enum hello_flag : unsigned {
     hello_flags = 255,
 };
 
+// What fits in a frame as it stands; repeated ones count in full, so that few bytes cannot become many.
+constexpr std::size_t frame_cuts_max = 256 * 1024 / sizeof(digest_cut);
+
 enum entry_tag : unsigned { entry_digest = 0, entry_zero = 1, entry_hole = 2, entry_digest_with_cuts = 4 };
 
 constexpr std::size_t list_bytes_max = 256 * 1024;
@@ -298,35 +301,62 @@ allocation read_allocation(field_reader& from) {
     return value;
 }
 
+// Blocks of zeroes have one digest, and a chunk that is half hole would otherwise pay for it 128 times.
 void write_cuts(field_writer& to, const std::vector<digest_cut>& cuts) {
     static_assert(sizeof(digest_cut) == 5);
-    to.raw(std::as_bytes(std::span(cuts)));
+    for (std::size_t at = 0; at < cuts.size(); ++at) {
+        to.raw(cuts[at]);
+        if (at == 0 || cuts[at] != cuts[at - 1]) continue;
+        const auto end = std::find_if(cuts.begin() + static_cast<std::ptrdiff_t>(at), cuts.end(),
+                                      [&](const digest_cut& each) { return each != cuts[at]; });
+        const std::size_t more = static_cast<std::size_t>(end - cuts.begin()) - at - 1;
+        to.number(more);
+        at += more;
+    }
 }
 
-std::vector<digest_cut> read_cuts(field_reader& from, std::size_t count) {
-    const std::span<const std::byte> bytes = from.raw(count * sizeof(digest_cut));
-    std::vector<digest_cut> cuts(bytes.size() / sizeof(digest_cut));
-    if (!cuts.empty()) std::memcpy(cuts.data(), bytes.data(), bytes.size());
+// Until there are `count`, or to the end of the payload.
+std::vector<digest_cut> read_cuts(field_reader& from, std::optional<std::size_t> count) {
+    std::vector<digest_cut> cuts;
+    bool after_repeats = false;
+    while (from.good() && (count ? cuts.size() < *count : from.left() != 0)) {
+        const digest_cut next = from.array<sizeof(digest_cut)>();
+        const bool again = !cuts.empty() && next == cuts.back();
+        if ((again && after_repeats) || cuts.size() >= frame_cuts_max) from.refuse(wire_error::bad_count);
+        if (!from.good()) return {};
+        cuts.push_back(next);
+        after_repeats = again;
+        if (!again) continue;
+        const std::uint64_t more =
+            from.number_up_to(count.value_or(frame_cuts_max) - std::min(cuts.size(), count.value_or(frame_cuts_max)),
+                              wire_error::bad_count);
+        cuts.insert(cuts.end(), static_cast<std::size_t>(more), next);
+    }
     return cuts;
 }
 
 // At most what an entry takes; tight enough, since only the cuts are long.
 std::size_t entry_bytes_max(const digest_entry& entry) {
-    return 1 + 10 + sizeof(digest) + entry.cuts.size() * sizeof(digest_cut);
+    return 1 + 10 + sizeof(digest) + entry.cuts.size() * sizeof(digest_cut) + entry.cuts.size() / 2;
 }
 
 void append_list(std::vector<std::byte>& out, const chunk_digests& value) {
     field_writer to(out);
     parted_list list(out);
     std::uint64_t next = value.entries.empty() ? 0 : value.entries.front().first_chunk;
+    std::size_t cuts_left = frame_cuts_max;
     for (const digest_entry& entry : value.entries) {
         const bool hole = entry.what == digest_entry::kind::hole;
         REPROTECT_ASSERT(entry.first_chunk == next && next <= wire_offset_max && entry.count != 0 &&
                          entry.count <= wire_offset_max - next && (hole || entry.count == 1));
         REPROTECT_ASSERT(entry.what == digest_entry::kind::digest || entry.cuts.empty());
         next += entry.count;
-        if (list.full(entry_bytes_max(entry))) list.end();
-        if (list.begin(frame_kind::chunk_digests)) to.number(entry.first_chunk);
+        if (list.full(entry_bytes_max(entry)) || entry.cuts.size() > cuts_left) list.end();
+        if (list.begin(frame_kind::chunk_digests)) {
+            to.number(entry.first_chunk);
+            cuts_left = frame_cuts_max;
+        }
+        cuts_left -= entry.cuts.size();
         switch (entry.what) {
             case digest_entry::kind::digest:
                 to.byte(entry.cuts.empty() ? entry_digest : entry_digest_with_cuts);
@@ -346,7 +376,7 @@ void append_list(std::vector<std::byte>& out, const chunk_digests& value) {
     list.end();
 }
 
-digest_entry read_entry(field_reader& from, std::uint64_t first_chunk) {
+digest_entry read_entry(field_reader& from, std::uint64_t first_chunk, std::size_t& cuts_left) {
     digest_entry entry;
     entry.first_chunk = first_chunk;
     const unsigned tag = from.byte();
@@ -355,9 +385,10 @@ digest_entry read_entry(field_reader& from, std::uint64_t first_chunk) {
         case entry_digest_with_cuts:
             entry.value = from.value();
             if (tag == entry_digest_with_cuts) {
-                const std::size_t count = from.count(sizeof(digest_cut));
+                const std::uint64_t count = from.number_up_to(cuts_left, wire_error::bad_count);
                 if (count == 0) from.refuse(wire_error::bad_count);
-                entry.cuts = read_cuts(from, count);
+                entry.cuts = read_cuts(from, static_cast<std::size_t>(count));
+                cuts_left -= entry.cuts.size();
             }
             break;
         case entry_zero:
@@ -377,9 +408,10 @@ digest_entry read_entry(field_reader& from, std::uint64_t first_chunk) {
 
 chunk_digests read_chunk_digests(field_reader& from) {
     chunk_digests value;
+    std::size_t cuts_left = frame_cuts_max;
     std::uint64_t next = from.number_up_to(wire_offset_max, wire_error::bad_range);
     do {
-        digest_entry entry = read_entry(from, next);
+        digest_entry entry = read_entry(from, next, cuts_left);
         if (value.entries.size() == list_entries_max) from.refuse(wire_error::bad_count);
         if (!from.good()) break;
         next += entry.count;
@@ -434,8 +466,7 @@ void write(field_writer& to, const block_digests& value) {
 block_digests read_block_digests(field_reader& from) {
     block_digests value;
     value.chunk = read_chunk(from);
-    if (from.left() % sizeof(digest_cut) != 0) from.refuse(wire_error::truncated);
-    value.cuts = read_cuts(from, from.left() / sizeof(digest_cut));
+    value.cuts = read_cuts(from, std::nullopt);
     return value;
 }
 

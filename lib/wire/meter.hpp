@@ -13,8 +13,9 @@ namespace reprotect {
 struct wire_meter {
     std::uint64_t sent_bytes = 0;
     std::uint64_t received_bytes = 0;
-    std::uint64_t received_bytes_max = std::numeric_limits<std::uint64_t>::max();  ///< more is an error: lifted once the peer is known
-    std::shared_ptr<rate_limiter> limit;  ///< null: none; shared by the sessions that share a limit
+    std::uint64_t received_bytes_max =
+        std::numeric_limits<std::uint64_t>::max();  ///< more is an error: lifted once the peer is known
+    std::shared_ptr<rate_limiter> limit;            ///< null: none; shared by the sessions that share a limit
 };
 
 }  // namespace reprotect

@@ -14,6 +14,7 @@
 #include <span>
 #include <utility>
 
+#include "base/utf8.hpp"
 #include "codec/random.hpp"
 #include "wire/deadline.hpp"
 #include "wire/tls_failure.hpp"
@@ -108,20 +109,24 @@ awaitable<void> opening::meet_peer() {
 
 awaitable<void> opening::ask(wire_request wish) {
     const auto on = co_await boost::asio::this_coro::executor;
-    const deadline<byte_stream> limit(on, stream_, terms_.patience);
+    deadline<byte_stream> limit(on, stream_, terms_.patience);
     timed_out_ = [&limit] { return limit.passed(); };
     co_await exchange_preambles();
     std::vector<std::byte> frame;
     append(frame, wish);
     transcript_.insert(transcript_.end(), frame.begin(), frame.end());
     co_await send(std::move(frame));
+    // It opens the disk first, which may take longer than words.
+    limit.extend(terms_.answer_patience);
     const auto payload = co_await receive_frame(frame_kind::answer);
     const wire_result<wire_answer> answer = decode_answer(payload);
     if (!answer) fail("its answer: " + answer.error().message());
     if (answer->refused) {
         const error& why = *answer->refused;
+        error_detail detail = why.detail();
+        for (std::string* part : {&detail.device, &detail.hint, &detail.holder}) *part = on_one_line(*part);
         throw error(why.kind() == error_kind::interrupted ? error_kind::peer : why.kind(),
-                    terms_.far_name + " refused: " + why.what(), why.detail());
+                    terms_.far_name + " refused: " + on_one_line(why.what()), std::move(detail));
     }
     co_await exchange_confirms();
 }

@@ -29,7 +29,13 @@ struct pipe_ends {
 pipe_ends make_pipe() {
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC) != 0) fail("no pipe to ssh");
-    return {owned_descriptor(ends[0]), owned_descriptor(ends[1])};
+    pipe_ends result{owned_descriptor(ends[0]), owned_descriptor(ends[1])};
+    // Where a standard descriptor is closed an end may have its number, and would be lost to what dup2 puts there.
+    for (owned_descriptor* end : {&result.read, &result.write})
+        if (end->get() <= STDERR_FILENO)
+            *end = owned_descriptor(::fcntl(end->get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    if (!result.read || !result.write) fail("no pipe to ssh");
+    return result;
 }
 
 // As a POSIX shell reads it back: in single quotes.
@@ -71,19 +77,29 @@ ssh_process::ssh_process(const boost::asio::any_io_executor& on, const ssh_terms
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
         ::execvp(arguments[0], arguments.data());
-        const int why = errno;
-        [[maybe_unused]] const ssize_t told = ::write(failed.write.get(), &why, sizeof why);
+        const int reason = errno;
+        [[maybe_unused]] const ssize_t written = ::write(failed.write.get(), &reason, sizeof reason);
         ::_exit(127);
     }
     failed.write.reset();
     int why = 0;
-    if (::read(failed.read.get(), &why, sizeof why) == static_cast<ssize_t>(sizeof why)) {
+    ssize_t told = 0;
+    do {
+        told = ::read(failed.read.get(), &why, sizeof why);
+    } while (told < 0 && errno == EINTR);
+    if (told == static_cast<ssize_t>(sizeof why)) {
         ::waitpid(process_, nullptr, 0);
         process_ = -1;
         throw error(error_kind::peer, command_ + " could not be started: " + std::strerror(why),
                     {.operation = "connect", .hint = "install ssh, or name it with --ssh"});
     }
-    link_ = join_descriptors(on, from.read.release(), to.write.release(), terms.limit, terms.host);
+    try {
+        link_ = join_descriptors(on, from.read.release(), to.write.release(), terms.limit, terms.host);
+    } catch (...) {
+        ::kill(process_, SIGKILL);
+        ::waitpid(process_, nullptr, 0);
+        throw;
+    }
 }
 
 ssh_process::~ssh_process() {

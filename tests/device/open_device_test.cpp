@@ -89,12 +89,14 @@ TEST_CASE("a fifo is refused without waiting for its other end", "[device]") {
     ::alarm(0);
 }
 
-TEST_CASE("schemes of a later version are refused with a way that works today", "[device]") {
+TEST_CASE("a peer's disk is no device, and the hint says what it goes with", "[device]") {
     for (const char* name : {"reprotect://host/disk", "ssh://host/disk"}) {
         CAPTURE(name);
         const error refused = refusal(name);
         CHECK(refused.kind() == error_kind::usage);
-        CHECK_THAT(refused.what(), Catch::Contains("not built in this version"));
+        CHECK_THAT(refused.what(), Catch::Contains("a peer's disk"));
+        CHECK_THAT(refused.detail().hint, Catch::Contains("sync, diff and checksum"));
+        CHECK_THAT(refused.detail().hint, Catch::Contains("one of the two disks at most"));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "support/process.hpp"
 #include "support/temp_dir.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -39,20 +40,15 @@ public:
 
     /// With the key, unless credentials were set.
     void start() {
-        if (!options.credentials && !options.insecure_plaintext) options.credentials = std::vector<named_key>{key};
-        thread_ = std::thread([this] {
-            try {
-                result_ = serve(options, *this, stop_.get_token());
-            } catch (const error& why) {
-                result_ = why;
-            }
-            ended_ = true;
-        });
-        const bool there = wait_until([this] { return ended_ || !address().empty(); });
-        if (!there || ended_) {
-            stop();
-            FAIL("the server does not listen: " << (result_ ? result_->what() : "no reason given"));
-        }
+        if (launch()) return;
+        stop();
+        FAIL("the server does not listen: " << (result_ ? result_->what() : "no reason given"));
+    }
+
+    /// Why it does not listen.
+    std::optional<error> refuse_to_start() {
+        CHECK_FALSE(launch());
+        return stop();
     }
 
     /// Waits for its end; how it ended, if it failed.
@@ -89,7 +85,28 @@ public:
         return value;
     }
 
+    /// How many events of this name there were.
+    std::size_t count(const std::string& event) const {
+        const std::lock_guard lock(mutex_);
+        return static_cast<std::size_t>(
+            std::count_if(events_.begin(), events_.end(), [&](const auto& each) { return each.name == event; }));
+    }
+
 private:
+    // Whether it came to listen.
+    bool launch() {
+        if (!options.credentials && !options.insecure_plaintext) options.credentials = std::vector<named_key>{key};
+        thread_ = std::thread([this] {
+            try {
+                result_ = serve(options, *this, stop_.get_token());
+            } catch (const error& why) {
+                result_ = why;
+            }
+            ended_ = true;
+        });
+        return wait_until([this] { return ended_ || !address().empty(); }) && !ended_;
+    }
+
     bool find(const std::string& event, const std::string& field, std::string& value) const {
         const std::lock_guard lock(mutex_);
         for (auto at = events_.rbegin(); at != events_.rend(); ++at) {

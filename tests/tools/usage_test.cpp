@@ -48,6 +48,29 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{"sync", "a", "b", "--memory", "64M"}, "--memory: "},
         {{"sync", "a", "b", "--memory", "1KiB"}, "--memory 1.00 KiB is too little"},
         {{"sync", "a", "b", "--limit", "fast"}, "--limit: "},
+        {{"sync", "a", "b", "--limit", "0MB/s"}, "--limit: "},
+        {{"sync", "a", "b", "--key", "k"}, "--key is for a disk of a peer"},
+        {{"diff", "a", "b", "--cert", "k"}, "--cert is for a disk of a peer"},
+        {{"checksum", "a", "--insecure-plaintext"}, "--insecure-plaintext is for a disk of a peer"},
+        {{"sync", "a", "b", "--ssh", "ssh"}, "--ssh is for a disk of a peer"},
+        {{"sync", "a", "b", "--remote-tool", "r"}, "--remote-tool is for a disk of a peer"},
+        {{"map", "a", "--key", "k"}, "map has no option --key"},
+        {{"sync", "reprotect://h/x", "ssh://h/x"}, "are both a peer's"},
+        {{"diff", "reprotect://h/x", "reprotect://h/y", "--key", "k"}, "are both a peer's"},
+        {{"sync", "a", "reprotect://h/x"}, "needs a key"},
+        {{"checksum", "reprotect://h/x"}, "reprotect key new FILE"},
+        {{"sync", "a", "reprotect://h", "--key", "k"}, "reprotect://HOST[:PORT]/NAME"},
+        {{"sync", "a", "reprotect://h/x", "--key", "k", "--insecure-plaintext"}, "give one of them"},
+        {{"sync", "a", "reprotect://h/x", "--cert", "c"}, "--cert, --cert-key and --ca go together"},
+        {{"sync", "a", "reprotect://h/x", "--cert", "c", "--cert-key", "d", "--ca", "e", "--key", "k"}, "give one of"},
+        {{"sync", "a", "reprotect://h/x", "--key", "k", "--ssh", "ssh"}, "--ssh is for ssh://"},
+        {{"sync", "ssh://h/x", "a", "--key", "k"}, "--key is for reprotect://"},
+        {{"sync", "ssh://h/x", "a", "--ssh", "  "}, "--ssh holds no command"},
+        {{"sync", "ssh://h/x", "a", "--source-allocation", "f"}, "--source-allocation is for a disk of this machine"},
+        {{"sync", "a", "ssh://h/x", "--target-allocation", "f"}, "--target-allocation is for a disk of this machine"},
+        {{"checksum", "ssh://h/x", "--digest", "xxh3"}, "sha256 alone"},
+        {{"map", "ssh://h/x"}, "sync, diff and checksum"},
+        {{"bench", "reprotect://h/x"}, "sync, diff and checksum"},
         {{"sync", "a", "b", "--block-size", "5000"}, "--block-size"},
         {{"sync", "a", "b", "--block-size", "256"}, "--block-size"},
         {{"sync", "a", "b", "--block-size", "8GiB"}, "--block-size 8GiB is too large"},
@@ -92,12 +115,14 @@ TEST_CASE("help is given for the tool and for each verb, with examples, and list
         const command_result help = run_command({REPROTECT_TOOL, flag});
         CHECK(help.exit_code == 0);
         CHECK(help.errors.empty());
-        for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"})
+        for (const std::string verb : {"sync", "diff", "checksum", "map", "bench", "serve", "key"})
             CHECK(has(help.output, "\n  " + verb + " "));
+        CHECK(has(help.output, "reprotect://HOST[:PORT]/NAME"));
+        CHECK(has(help.output, "ssh://[USER@]HOST[:PORT]/PATH"));
         CHECK_FALSE(has(help.output, "estimate"));
         CHECK(has(help.output, "Exit codes"));
     }
-    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench"}) {
+    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench", "serve", "key"}) {
         for (const std::string flag : {"--help", "-h"}) {
             const command_result help = run_command({REPROTECT_TOOL, verb, flag});
             CHECK(help.exit_code == 0);

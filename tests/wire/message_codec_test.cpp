@@ -214,6 +214,32 @@ TEST_CASE("a list of nothing is no frame", "[wire]") {
     CHECK(one(block_digests{7, {}}).cuts.empty());
 }
 
+TEST_CASE("cuts that repeat are sent once, in one form only, and never become more than a frame could hold", "[wire]") {
+    const digest_cut zero = count_up<5>(1), other = count_up<5>(50);
+    std::vector<digest_cut> cuts(256, zero);
+    CHECK(framed(block_digests{3, cuts}).size() < 20);
+    for (const std::size_t at : {0u, 1u, 100u, 101u, 254u, 255u}) {
+        cuts[at] = other;
+        CHECK((one(block_digests{3, cuts}).cuts == cuts));
+        const chunk_digests pushed{{{digest_entry::kind::digest, 7, 1, {}, cuts}}};
+        CHECK((one(pushed).entries.at(0).cuts == cuts));
+    }
+    // chunk 0, then a cut, the same again with 52,427 more, and as a third in another form.
+    const std::vector<std::byte> cut_bytes(zero.begin(), zero.end());
+    const auto bytes = [&](std::vector<std::vector<std::byte>> parts) {
+        std::vector<std::byte> all{std::byte{0}};
+        for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+        return all;
+    };
+    const std::vector<std::byte> none{std::byte{0}};
+    const std::vector<std::byte> many{std::byte{0xca}, std::byte{0x99}, std::byte{3}};  // 52,426 + 2 is the limit
+    const std::vector<std::byte> too_many{std::byte{0xcb}, std::byte{0x99}, std::byte{3}};
+    REQUIRE(decode(frame_kind::block_digests, bytes({cut_bytes, cut_bytes, many})).has_value());
+    CHECK_FALSE(decode(frame_kind::block_digests, bytes({cut_bytes, cut_bytes, too_many})).has_value());
+    CHECK_FALSE(decode(frame_kind::block_digests, bytes({cut_bytes, cut_bytes, none, cut_bytes})).has_value());
+    CHECK_FALSE(decode(frame_kind::block_digests, bytes({cut_bytes, cut_bytes})).has_value());
+}
+
 TEST_CASE("the small messages come back with any number", "[wire]") {
     CHECK(one(narrow{wire_offset_max}).chunk == wire_offset_max);
     CHECK(one(resend{1}).chunk == 1);
@@ -332,7 +358,7 @@ TEST_CASE("digests that break a rule are refused by it", "[wire]") {
     check_refused(kind, of({wire_offset_max + 1, 1}), wire_error::bad_range);
     check_refused(kind, of({0, 2, wire_offset_max, 1}), wire_error::bad_range);
     check_refused(kind, of({0, 4}) + value + of({0}), wire_error::bad_count);
-    check_refused(kind, of({0, 4}) + value + of({2}) + bytes(9), wire_error::bad_count);
+    check_refused(kind, of({0, 4}) + value + of({2}) + bytes(9), wire_error::truncated);
     check_refused(kind, of({0, 4}) + value + of({largest}) + bytes(9), wire_error::bad_count);
     check_refused(kind, of({0}) + bytes(16385, std::byte{1}), wire_error::bad_count);
 

@@ -16,7 +16,7 @@ _reprotect() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            sync | diff | checksum | map | bench)
+            sync | diff | checksum | map | bench | serve | key)
                 verb=$word
                 break
                 ;;
@@ -30,21 +30,25 @@ _reprotect() {
         --block-size) mapfile -t COMPREPLY < <(compgen -W '512 4KiB 16KiB 64KiB' -- "$current"); return ;;
         --chunk-size) mapfile -t COMPREPLY < <(compgen -W '256KiB 1MiB 4MiB 16MiB' -- "$current"); return ;;
         --memory) mapfile -t COMPREPLY < <(compgen -W '64MiB 96MiB 256MiB 1GiB' -- "$current"); return ;;
-        --depth | --threads | --limit) return ;;
+        --depth | --threads | --limit | --listen | --export | --allow | --ssh) return ;;
         --state)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --within | --source-allocation | --target-allocation | --against | --output | -o)
+        --within | --source-allocation | --target-allocation | --against | --output | -o | \
+            --key | --cert | --cert-key | --ca | --remote-tool)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
     esac
 
-    local common='--dry-run --yes --direct --state --progress --json --quiet --help'
-    local engine='--digest --block-size --chunk-size --depth --threads --memory --limit'
+    local every='--json --quiet --help'
+    local common="$every --dry-run --yes --direct --state --progress"
+    local certificates='--cert --cert-key --ca --insecure-plaintext'
+    local peer="--key $certificates --ssh --remote-tool"
+    local engine="$peer --digest --block-size --chunk-size --depth --threads --memory --limit"
     local pair='--allow-larger --within --source-allocation --target-allocation'
     local options=''
     case $verb in
@@ -53,11 +57,16 @@ _reprotect() {
         checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
         map) options="$common --extents" ;;
         bench) options="$common --block-size --chunk-size --depth --threads" ;;
+        serve)
+            options="$every $certificates --listen --export --key --allow --once --stdio"
+            options+=' --direct --state --depth --threads --memory --limit'
+            ;;
+        key) options=$every ;;
         *)
             if [[ $current == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W '--help --version' -- "$current")
             else
-                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map bench help' -- "$current")
+                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map bench serve key help' -- "$current")
             fi
             return
             ;;
@@ -65,7 +74,9 @@ _reprotect() {
 
     if [[ $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
-    else
+    elif [[ $previous == key && $verb == key ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'new show' -- "$current")
+    elif [[ $verb != serve ]]; then
         compopt -o filenames 2> /dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
     fi

@@ -87,7 +87,7 @@ void console::warning(std::string_view text) {
     print(json_lines_ ? event("warning", text) : "reprotect: warning: " + escape(text));
 }
 
-void console::line_unless_held_up(std::string_view text) {
+bool console::line_unless_held_up(std::string_view text) {
     // Somebody who is writing is done in a moment, or is held up himself.
     constexpr int tries = 50;
     constexpr std::chrono::milliseconds pause{2};
@@ -96,7 +96,9 @@ void console::line_unless_held_up(std::string_view text) {
         std::this_thread::sleep_for(pause);
         (void)lock.try_lock();
     }
-    if (lock && takes_more()) print_locked(text);
+    if (!lock || !takes_more()) return false;
+    print_locked(text);
+    return true;
 }
 
 void console::note_unless_held_up(std::string_view text) {

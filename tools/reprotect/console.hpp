@@ -49,8 +49,8 @@ public:
     void warning(std::string_view text);
     void report(const failure& value);
 
-    /// The same, for those who must not wait: left out where standard error takes nothing now.
-    void line_unless_held_up(std::string_view text);
+    /// The same, for those who must not wait: left out where standard error takes nothing now. False: it was.
+    bool line_unless_held_up(std::string_view text);
     void note_unless_held_up(std::string_view text);
 
     /// False where standard error takes nothing now: a full pipe, a terminal that was stopped.

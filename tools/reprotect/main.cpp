@@ -15,6 +15,7 @@
 #include "arguments.hpp"
 #include "console.hpp"
 #include "signals.hpp"
+#include "standard_output.hpp"
 #include "text.hpp"
 #include "verbs.hpp"
 
@@ -31,17 +32,6 @@ void hold_standard_descriptors() {
         const int opened = ::open("/dev/null", mode);  // the lowest free number, so this one
         if (opened != descriptor) ::_exit(exit_code(error_kind::device_io));
     }
-}
-
-// 0, or the errno of what went wrong.
-int write_output(std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return errno;
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-    return 0;
 }
 
 // A result that could not be delivered must not look like success, nor like "no differences" or "differences".
@@ -87,6 +77,10 @@ outcome run(const arguments& line, const surroundings& around) {
             return run_map(line, around);
         case verb::bench:
             return run_bench(line, around);
+        case verb::serve:
+            return run_serve(line, around);
+        case verb::key:
+            return run_key(line);
     }
     return {};
 }
@@ -118,7 +112,9 @@ int run_line(const std::vector<std::string>& words, console& out) {
             return finish({0, parsed.text}, out);
         }
         json = parsed.run->json;
-        if (parsed.run->progress == progress_mode::json) out.use_json_lines();
+        // A server's log is of one kind throughout.
+        if (parsed.run->progress == progress_mode::json || (json && parsed.run->what == verb::serve))
+            out.use_json_lines();
         signal_watcher signals(out);
         return finish(run(*parsed.run, {out, signals}), out);
     } catch (const error& problem) {

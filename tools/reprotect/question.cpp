@@ -16,10 +16,13 @@
 namespace reprotect::tool {
 namespace {
 
-std::string describe(const char* role, device& disk) {
-    return fmt::format("  {}  {}\n          identity  {}\n          size      {} ({} bytes)\n          holds     {}\n",
-                       role, escape(disk.name()), escape(disk.identity().text()), format_size(disk.size()), disk.size(),
-                       escape(describe_content(disk)));
+std::string describe(const char* role, const shown_disk& shown) {
+    const std::string head = fmt::format("  {}  {}\n", role, escape(shown.name));
+    if (shown.disk == nullptr) return head + "          a peer's\n";
+    device& disk = *shown.disk;
+    return head + fmt::format("          identity  {}\n          size      {} ({} bytes)\n          holds     {}\n",
+                              escape(disk.identity().text()), format_size(disk.size()), disk.size(),
+                              escape(describe_content(disk)));
 }
 
 // The question goes where the person who answers can see it, also when standard error is redirected.
@@ -58,12 +61,12 @@ std::string read_answer(int stop_descriptor) {
 
 }  // namespace
 
-bool confirm(const std::string& why, device& source, device& target, const surroundings& around) {
-    std::string text = why + ":\n";
+bool confirm(const std::string& why, const shown_disk& source, const shown_disk& target, const surroundings& around) {
+    std::string text = escape(why) + ":\n";
     text += describe("source", source);
     text += describe("target", target);
     text += fmt::format("\n  {}  ->  {}\n\nWhat differs on the target will be overwritten. Type yes to go on: ",
-                        escape(source.name()), escape(target.name()));
+                        escape(source.name), escape(target.name));
     show(text);
     return read_answer(around.signals.stop_descriptor()) == "yes";
 }

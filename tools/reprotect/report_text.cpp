@@ -35,6 +35,18 @@ void add_end(summary& lines, const sync_report& report) {
     if (report.root) lines.add("root", fmt::format("{} ({})", to_hex(*report.root), to_string(report.algorithm)));
 }
 
+// Nothing between two disks of this machine.
+void add_wire(summary& lines, const sync_report& report, bool far_source) {
+    const wire_counts& sent = far_source ? report.to_source : report.to_target;
+    const wire_counts& received = far_source ? report.to_target : report.to_source;
+    if (sent.total() + received.total() == 0) return;
+    for (const auto& [name, wire] : {std::pair{"sent", &sent}, std::pair{"received", &received}}) {
+        lines.add(name, fmt::format("{} (payload {}, digests {}, overhead {}){}", format_size(wire->total()),
+                                    format_size(wire->payload), format_size(wire->digests), format_size(wire->overhead),
+                                    rate_of(wire->total(), report.seconds.total)));
+    }
+}
+
 std::string proof_text(const sync_report& report) {
     switch (report.verified) {
         case proof_level::none:
@@ -89,6 +101,7 @@ std::string sync_summary(const sync_report& report, const named_pair& names, boo
     lines.add("changed", fmt::format("{}, zeroed {}, given back {}", format_size(bytes.changed),
                                      format_size(bytes.zeroed), format_size(bytes.deallocated)));
     lines.add("written", format_size(bytes.written) + would);
+    add_wire(lines, report, names.far_source);
     if (!report.failure && !dry_run) lines.add("verified", proof_text(report));
     add_end(lines, report);
     return lines.str();
@@ -105,6 +118,7 @@ std::string diff_summary(const sync_report& report, const named_pair& names, con
     if (!sizes_differ.empty()) lines.add("target", sizes_differ);
     add_scan(lines, report);
     lines.add("changed", fmt::format("{}, to zero {}", format_size(bytes.changed), format_size(bytes.zeroed)));
+    add_wire(lines, report, names.far_source);
     if (report.differential) lines.add("extents", std::to_string(report.differential->changes().size()));
     add_end(lines, report);
     return lines.str();

@@ -23,6 +23,7 @@ private:
 struct named_pair {
     std::string source;
     std::string target;
+    bool far_source = false;  ///< what was sent went to the source, then
 };
 
 /// Of a sync, finished or not. Names are escaped.

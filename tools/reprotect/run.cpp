@@ -13,10 +13,10 @@ opened_disk::opened_disk(std::unique_ptr<device> disk, const std::string& alloca
     allocated_ = std::make_unique<allocated_device>(*disk_, loaded.extents);
 }
 
-std::optional<extent_set> load_within(const arguments& line, const device& source) {
+std::optional<extent_set> load_within(const arguments& line, const device* source) {
     if (line.within.empty()) return std::nullopt;
     loaded_extents loaded = load_extents(line.within, "--within");
-    check_extents(loaded, source, "--within");
+    if (source != nullptr) check_extents(loaded, *source, "--within");
     return std::move(loaded.extents);
 }
 

@@ -26,8 +26,8 @@ private:
     std::unique_ptr<allocated_device> allocated_;
 };
 
-/// `--within`, checked against the disk that is synced.
-std::optional<extent_set> load_within(const arguments& line, const device& source);
+/// `--within`, checked against the disk that is synced; null: a peer's, whose side checks it.
+std::optional<extent_set> load_within(const arguments& line, const device* source);
 
 /// Progress shown and signals obeyed while it lives.
 class watched_run {

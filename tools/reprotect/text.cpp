@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cmath>
+#include <ctime>
 
 namespace reprotect::tool {
 namespace {
@@ -82,7 +84,7 @@ std::string json_string(std::string_view text) {
         } else if (next.point == '"' || next.point == '\\') {
             result += '\\';
             result += static_cast<char>(next.point);
-        } else if (next.point < 0x20 || next.point == 0x7F) {
+        } else if (steers_a_terminal(next.point)) {
             result += fmt::format("\\u{:04x}", static_cast<unsigned>(next.point));
         } else {
             result += text.substr(0, next.bytes);
@@ -90,6 +92,14 @@ std::string json_string(std::string_view text) {
         text.remove_prefix(next.bytes);
     }
     return result + "\"";
+}
+
+std::string utc_now() {
+    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    std::tm parts{};
+    ::gmtime_r(&now, &parts);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                       parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 json_object& json_object::raw(std::string_view key, std::string_view value) {

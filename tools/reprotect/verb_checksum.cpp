@@ -3,24 +3,15 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <ctime>
 #include <utility>
 
+#include "remote_options.hpp"
 #include "report_text.hpp"
 #include "run.hpp"
 #include "text.hpp"
 
 namespace reprotect::tool {
 namespace {
-
-std::string utc_now() {
-    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-    std::tm parts{};
-    ::gmtime_r(&now, &parts);
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                       parts.tm_hour, parts.tm_min, parts.tm_sec);
-}
 
 std::string label_of(const std::string& name) {
     constexpr std::size_t label_bytes_max = 4096;  // specified by digest_map
@@ -112,6 +103,13 @@ std::string text(const arguments& line, const checksum_report& report, const std
     return lines.str() + to_text(found->changes);
 }
 
+// Said, not refused: the result is the same.
+void tell_what_the_peer_decides(const arguments& line, console& out) {
+    const std::string text = " has no effect on a peer's disk: give it to 'reprotect serve'";
+    if (line.direct) out.note("--direct" + text);
+    if (line.options.threads != 0) out.note("--threads" + text);
+}
+
 }  // namespace
 
 outcome run_checksum(const arguments& line, const surroundings& around) {
@@ -127,13 +125,23 @@ outcome run_checksum(const arguments& line, const surroundings& around) {
         reference = load_digest_map(line.against);
         take_shape(line, *reference, options);
     }
-    const auto disk = open_device(line.disks[0], {access::read_only, line.direct, false});
-    if (!line.output.empty()) check_output(line.output, {disk.get()});
+    const bool remote = is_remote(line, 0);
+    std::unique_ptr<device> disk;
+    connect_options how;
+    if (remote) {
+        how = make_connect_options(line);
+        tell_what_the_peer_decides(line, around.out);
+    } else {
+        disk = open_device(line.disks[0], {access::read_only, line.direct, false});
+    }
+    if (!line.output.empty()) check_output(line.output, disk ? std::vector{disk.get()} : std::vector<device*>());
 
     checksum_report report;
     {
         watched_run run(line, around, reading_words());
-        report = checksum(*disk, options, &run.progress(), around.signals.token());
+        const std::stop_token stop = around.signals.token();
+        report = remote ? checksum_remote(line.disks[0], options, how, &run.progress(), stop)
+                        : checksum(*disk, options, &run.progress(), stop);
     }
     if (!line.output.empty()) {
         report.map.set_label(label_of(line.disks[0]));

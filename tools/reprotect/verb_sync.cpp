@@ -1,6 +1,7 @@
-// sync: open both, ask where a person must agree, run, report. A target that is made here and never filled is taken away
+// sync: open what is here, ask where a person must agree, run, report. A target that is made here and never filled is taken away
 // again, so that a refusal leaves nothing behind.
 #include "reprotect/interlock.hpp"
+#include "reprotect/memory_device.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -8,9 +9,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "content.hpp"
+#include "remote_options.hpp"
 #include "report_text.hpp"
 #include "run.hpp"
 #include "text.hpp"
@@ -95,7 +98,6 @@ private:
 
 // Why a person must agree, or nothing where no question is due: what the sync will refuse is not worth one.
 std::string why_ask(const arguments& line, state_store& records, device& source, const sync_target& opened) {
-    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return {};
     if (opened.get() == nullptr || opened.created()) return {};
     device& target = *opened.get();
     if (same_disk(source, target)) return {};
@@ -121,6 +123,33 @@ std::string why_ask(const arguments& line, state_store& records, device& source,
     return holds_data(target) ? why + ", and the target is not blank" : "";
 }
 
+// The same where the source is a peer's: whether it is the recorded one is known only once it is asked.
+std::string why_ask_for_pull(state_store& records, const sync_target& opened) {
+    if (opened.get() == nullptr || opened.created()) return {};
+    std::string why = "This is the first sync of this target";
+    try {
+        if (records.find_target(opened.get()->identity())) return {};
+    } catch (const error& problem) {
+        if (problem.kind() != error_kind::corrupt_file) return {};
+        why = "The record of the target does not check out";
+    }
+    return holds_data(*opened.get()) ? why + ", and the target is not blank" : "";
+}
+
+// Whether to go on. Of a peer's target nothing is known here, so there a person is always asked.
+bool agreed(const arguments& line, const surroundings& around, state_store& records, const sync_request& request,
+            const std::optional<sync_target>& target) {
+    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return true;
+    const shown_disk source{line.disks[0], request.source};
+    if (!target) {
+        return confirm(fmt::format("This makes {} equal to {}", line.disks[1], line.disks[0]), source,
+                       {line.disks[1], nullptr}, around);
+    }
+    const std::string why = request.source != nullptr ? why_ask(line, records, *request.source, *target)
+                                                      : why_ask_for_pull(records, *target);
+    return why.empty() || confirm(why, source, {line.disks[1], target->get()}, around);
+}
+
 outcome declined(const arguments& line, const surroundings& around) {
     const failure shown{3,
                         "declined",
@@ -142,20 +171,30 @@ bool nothing_came_of_it(const sync_report& report) {
 }  // namespace
 
 outcome run_sync(const arguments& line, const surroundings& around) {
-    const opened_disk source(open_device(line.disks[0], {access::read_only, line.direct, false}),
-                             line.source_allocation, "--source-allocation");
+    const bool pull = is_remote(line, 0);
+    const bool push = is_remote(line, 1);
+    const connect_options how = push || pull ? make_connect_options(line) : connect_options();
+    std::optional<opened_disk> source;
+    if (!pull) {
+        source.emplace(open_device(line.disks[0], {access::read_only, line.direct, false}), line.source_allocation,
+                       "--source-allocation");
+    }
     sync_request request;
+    request.source = source ? &**source : nullptr;
     request.options = line.options;
-    request.options.within = load_within(line, *source);
+    request.options.within = load_within(line, request.source);
 
     const auto records = open_records(line);
-    sync_target target(line);
+    std::optional<sync_target> target;
+    if (!push) target.emplace(line);
     around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
-    const std::string why = why_ask(line, *records, *source, target);
-    if (!why.empty() && !confirm(why, *source, *target.get(), around)) return declined(line, around);
+    if (!agreed(line, around, *records, request, target)) return declined(line, around);
 
-    request.source = &*source;
-    request.target = target.get();
+    // A null disk is the peer's, so a missing one here needs somebody to stand in for it.
+    memory_device missing(0, line.disks[1]);
+    missing.mutable_properties().created = true;
+    request.target = target ? target->get() : nullptr;
+    if (pull && request.target == nullptr) request.target = &missing;
     request.records = records.get();
     request.cancel = around.signals.token();
     sync_report report;
@@ -166,23 +205,23 @@ outcome run_sync(const arguments& line, const surroundings& around) {
                             : watched_run::words{"stopping: flushing what was written; a second signal quits at once",
                                                  "quitting at once: the target stays on record as incomplete"});
         request.listener = &run.progress();
-        report = sync(request);
+        report = push || pull ? sync_with_remote(request, line.disks[*line.remote.disk], how) : sync(request);
     }
-    if (nothing_came_of_it(report) && target.created()) {
+    if (target && target->created() && nothing_came_of_it(report)) {
         try {
-            records->remove(target.get()->identity());
+            records->remove(request.target->identity());
         } catch (const error&) {
             // A record of a file that is gone matches no disk any more.
         }
-    } else {
-        target.keep();
+    } else if (target) {
+        target->keep();
     }
 
     outcome result;
     if (line.json) {
         result.output = to_json(report) + "\n";
     } else if (!line.quiet && (report.ok() || report.bytes.written != 0)) {
-        result.output = sync_summary(report, {line.disks[0], line.disks[1]}, line.options.dry_run);
+        result.output = sync_summary(report, {line.disks[0], line.disks[1], pull}, line.options.dry_run);
     }
     if (report.failure) result.code = report_failure(report, around);
     return result;

@@ -25,9 +25,17 @@ outcome run_diff(const arguments& line, const surroundings& around);
 outcome run_checksum(const arguments& line, const surroundings& around);
 outcome run_map(const arguments& line, const surroundings& around);
 outcome run_bench(const arguments& line, const surroundings& around);
+outcome run_serve(const arguments& line, const surroundings& around);
+outcome run_key(const arguments& line);
+
+/// A disk as a question shows it.
+struct shown_disk {
+    std::string name;
+    device* disk = nullptr;  ///< null: a peer's
+};
 
 /// Says why it asks (a sentence, as it is shown), shows both disks and the direction and asks for "yes". Throws `error`
 /// (interrupted) at a signal to stop. False: anything but "yes" was answered.
-bool confirm(const std::string& why, device& source, device& target, const surroundings& around);
+bool confirm(const std::string& why, const shown_disk& source, const shown_disk& target, const surroundings& around);
 
 }  // namespace reprotect::tool

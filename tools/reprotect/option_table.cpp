@@ -1,0 +1,259 @@
+// Tables of constants, and the text that is made of them.
+#include "option_table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "console.hpp"
+
+namespace reprotect::tool {
+namespace {
+
+constexpr unsigned in_sync = 1;
+constexpr unsigned in_diff = 2;
+constexpr unsigned in_checksum = 4;
+constexpr unsigned in_map = 8;
+constexpr unsigned in_bench = 16;
+constexpr unsigned in_serve = 32;
+constexpr unsigned in_key = 64;
+constexpr unsigned in_reading = in_sync | in_diff | in_checksum;
+constexpr unsigned in_measured = in_reading | in_bench;
+constexpr unsigned in_disk_verbs = in_measured | in_map;
+constexpr unsigned in_all = in_disk_verbs | in_serve | in_key;
+
+constexpr std::array option_table{
+    option_row{"--listen", "ADDR:PORT", in_serve, "where to listen; :PORT for all addresses, port 0 for a free one",
+               true},
+    option_row{"--export", "NAME=DISK", in_serve,
+               "offer a disk to be pulled from; NAME=DISK,target: to be pushed to instead", true},
+    option_row{
+        "--key", "[NAME=]FILE", in_serve,
+        "a key that peers may hold; by its name (default: the file's, less the extension) it is allowed and logged",
+        true},
+    option_row{"--allow", "KEY=EXPORT,...", in_serve,
+               "the exports of one key or certificate, by name (default: everybody all)", true},
+    option_row{"--once", nullptr, in_serve, "serve one session and end as it ended"},
+    option_row{"--stdio", nullptr, in_serve,
+               "one session over standard input and output, run by ssh; without --export the peer names the disk"},
+    option_row{"--verify", "HOW", in_sync,
+               "root: equal digests prove the sync (default); reread: read the target again, past its cache"},
+    option_row{"--allow-larger", nullptr, in_sync | in_diff, "a target larger than the source keeps its tail"},
+    option_row{"--truncate", nullptr, in_sync, "a target file larger than the source is cut to its size"},
+    option_row{"--reverse", nullptr, in_sync, "the target is on record as the source of this pair, and that is meant"},
+    option_row{"--within", "FILE", in_sync | in_diff,
+               "only these extents: a file saved by 'diff -o', or lines \"offset length\""},
+    option_row{"--source-allocation", "FILE", in_sync | in_diff,
+               "where the source holds data: lines \"offset length\"; the rest reads as zeroes"},
+    option_row{"--target-allocation", "FILE", in_sync | in_diff, "the same of the target"},
+    option_row{"-n,--dry-run", nullptr, in_disk_verbs, "compare and count, write nothing to a disk"},
+    option_row{"-y,--yes", nullptr, in_disk_verbs, "ask nothing"},
+    option_row{"-o,--output", "FILE", in_diff, "save the differential, for 'sync --within'"},
+    option_row{"-o,--output", "FILE", in_checksum, "save the digest map, for 'checksum --against'"},
+    option_row{"--against", "MAP", in_checksum, "compare the disk with a saved digest map; exit 1 if they differ"},
+    option_row{"--blocks", nullptr, in_checksum, "keep the digests of blocks too, not of chunks alone"},
+    option_row{"--ignore-allocation", nullptr, in_checksum, "read holes too"},
+    option_row{"--extents", nullptr, in_diff | in_map,
+               "print the extents, a line each, and nothing else, on standard output"},
+    option_row{"--direct", nullptr, in_disk_verbs | in_serve, "open the disks past the page cache"},
+    option_row{"--digest", "NAME", in_reading,
+               "xxh3 (default; sha256 for checksum) or sha256 (content that an adversary may choose)"},
+    option_row{"--block-size", "SIZE", in_measured,
+               "the unit of transfer, a power of two from 512 to 64KiB (default 4KiB)"},
+    option_row{"--chunk-size", "SIZE", in_measured,
+               "the unit of reading and first comparison, up to 16MiB (default 1MiB)"},
+    option_row{"--depth", "N", in_measured | in_serve, "reads in flight for each disk, 1 to 256 (default 16)"},
+    option_row{"--threads", "N", in_measured | in_serve, "cap on the working threads of all disks together"},
+    option_row{"--memory", "SIZE", in_reading | in_serve, "bound on the buffers (default 96MiB)"},
+    option_row{"--limit", "RATE", in_reading,
+               "bytes a second that this side writes to the wire; two disks of one machine use none"},
+    option_row{"--limit", "RATE", in_serve, "bytes a second that this side writes to the wire, all sessions together"},
+    option_row{"--key", "FILE", in_reading,
+               "the key shared with a 'reprotect serve' (default: $REPROTECT_KEY); made by 'reprotect key new'"},
+    option_row{"--cert", "FILE", in_reading | in_serve, "instead of a key: the certificate of this side, PEM"},
+    option_row{"--cert-key", "FILE", in_reading | in_serve, "the key of that certificate, for its owner alone to read"},
+    option_row{"--ca", "FILE", in_reading | in_serve, "who must have signed the other side's certificate"},
+    option_row{"--insecure-plaintext", nullptr, in_reading | in_serve,
+               "no encryption and nobody is asked who he is; between programs of this machine alone"},
+    option_row{"--ssh", "COMMAND", in_reading,
+               "what connects to an ssh:// disk, split at spaces (default: $REPROTECT_SSH, else ssh)"},
+    option_row{"--remote-tool", "PATH", in_reading, "the tool at the far end of ssh (default reprotect)"},
+    option_row{"--state", "DIR", in_disk_verbs | in_serve, "where the records of targets are kept"},
+    option_row{"--progress", "HOW", in_disk_verbs, "auto (a bar on a terminal), bar, json (an object a line) or none"},
+    option_row{"--json", nullptr, in_all, "one JSON document on standard output, everything else on standard error"},
+    option_row{"-q,--quiet", nullptr, in_all,
+               "no summary, no progress, no log of what goes well; warnings and errors are still printed"},
+    option_row{"-h,--help", nullptr, in_all, "this text"},
+};
+
+constexpr std::array verb_table{
+    verb_row{verb::sync, "sync", in_sync, 2, 2, "SOURCE TARGET", "make TARGET equal to SOURCE",
+             "  reprotect sync /dev/vg0/current /dev/vg0/stale\n"
+             "  reprotect sync disk.img /backup/disk.img --verify=reread\n"
+             "  reprotect sync disk.img /dev/sdx --dry-run --json\n"
+             "  reprotect sync disk.img old.img --within changes.diff --yes\n"
+             "  reprotect sync /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key --limit 60MiB/s\n"
+             "  reprotect sync ssh://root@old.example/dev/vg0/current /dev/vg0/stale\n"},
+    verb_row{verb::diff, "diff", in_diff, 2, 2, "SOURCE TARGET", "compare only; exit 1 if they differ",
+             "  reprotect diff disk.img old.img\n"
+             "  reprotect diff disk.img old.img --extents\n"
+             "  reprotect diff disk.img old.img -o changes.diff --json\n"},
+    verb_row{verb::checksum, "checksum", in_checksum, 1, 1, "DISK",
+             "digest map of a disk; --against MAP checks a disk against one",
+             "  reprotect checksum disk.img\n"
+             "  reprotect checksum disk.img -o disk.map --blocks\n"
+             "  reprotect checksum copy.img --against disk.map\n"},
+    verb_row{verb::map, "map", in_map, 1, 1, "DISK", "size, sectors, allocation, who holds it, what is on record",
+             "  reprotect map /dev/sdx\n"
+             "  reprotect map disk.img --extents\n"},
+    verb_row{verb::bench, "bench", in_bench, 1, 0, "[DISK]",
+             "what this machine copies, digests, compresses and reads per second; writes nothing",
+             "  reprotect bench\n"
+             "  reprotect bench /dev/sdx --depth 32\n"
+             "  reprotect bench disk.img --direct --json\n"},
+    verb_row{verb::serve, "serve", in_serve, 0, 0, "", "offer named disks to peers that are known",
+             "  reprotect serve --listen 10.0.0.1:7722 --export vm1=/dev/vg0/stale,target --key vm1.key\n"
+             "  reprotect serve --listen :7722 --export a=/dev/a --export b=/dev/b --key ann.key --key bob.key "
+             "--allow ann=a,b --allow bob=b\n"
+             "  reprotect serve --listen 127.0.0.1:0 --export vm1=disk.img --insecure-plaintext --once\n"},
+    verb_row{verb::key, "key", in_key, 2, 2, "new|show FILE",
+             "a pre-shared key for serve and sync: make one, or print which one it is",
+             "  reprotect key new vm1.key\n"
+             "  reprotect key show vm1.key\n"},
+};
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> line(b.size() + 1);
+    std::iota(line.begin(), line.end(), std::size_t{0});
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        std::size_t diagonal = line[0];
+        line[0] = i + 1;
+        for (std::size_t j = 0; j < b.size(); ++j) {
+            const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = line[j + 1];
+            line[j + 1] = std::min({line[j] + 1, line[j + 1] + 1, change});
+        }
+    }
+    return line.back();
+}
+
+// The nearest of `known`, or nothing where none is near.
+std::string nearest(const std::string& given, const std::vector<std::string>& known) {
+    std::string best;
+    std::size_t best_distance = 3;
+    for (const std::string& candidate : known) {
+        if (given.size() > 3 && candidate.starts_with(given)) return candidate;
+        const std::size_t distance = edit_distance(given, candidate);
+        if (distance < best_distance && distance < candidate.size()) {
+            best = candidate;
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+std::vector<std::string> names_for(const verb_row& row) {
+    std::vector<std::string> names;
+    for (const option_row& option : option_table) {
+        if ((option.verbs & row.bit) != 0) names.push_back(long_name(option));
+    }
+    return names;
+}
+
+}  // namespace
+
+std::span<const option_row> all_options() {
+    return option_table;
+}
+
+const verb_row& row_of(verb value) {
+    return *std::find_if(verb_table.begin(), verb_table.end(), [&](const verb_row& row) { return row.what == value; });
+}
+
+std::vector<std::string> verb_names() {
+    std::vector<std::string> names;
+    for (const verb_row& row : verb_table) names.emplace_back(row.name);
+    return names;
+}
+
+const verb_row& find_verb(const std::string& name) {
+    for (const verb_row& row : verb_table) {
+        if (name == row.name) return row;
+    }
+    const std::string near = nearest(name, verb_names());
+    refuse_usage(fmt::format("'{}' is no verb of reprotect; there are {}", name, fmt::join(verb_names(), ", ")),
+                 near.empty() ? "" : fmt::format("did you mean '{}'? see 'reprotect --help'", near));
+}
+
+std::string long_name(const option_row& row) {
+    const std::string names = row.names;
+    return names.substr(names.find("--"));
+}
+
+bool is_named(const option_row& row, const std::string& word) {
+    const std::string names = row.names;
+    return word == long_name(row) || (names[1] != '-' && word == names.substr(0, 2));
+}
+
+bool takes_value(const std::string& word) {
+    return std::any_of(option_table.begin(), option_table.end(),
+                       [&](const option_row& row) { return row.value != nullptr && is_named(row, word); });
+}
+
+std::string general_help() {
+    std::string text =
+        "reprotect makes a stale disk equal to a current one: it reads each allocated byte once and writes only what "
+        "differs.\n\n"
+        "Usage: reprotect VERB [OPTIONS] DISK...\n\nVerbs:\n";
+    for (const verb_row& row : verb_table)
+        text += fmt::format("  {:<24}{}\n", fmt::format("{} {}", row.name, row.usage), row.summary);
+    text +=
+        "\nA disk is a path to a block device or a raw image ('raw:PATH' skips the check for image formats), or, for\n"
+        "sync, diff and checksum and as one of two at most, a peer's: reprotect://HOST[:PORT]/NAME at a 'reprotect "
+        "serve',\n"
+        "or ssh://[USER@]HOST[:PORT]/PATH.\n"
+        "Sizes: 4096, 64KiB, 1.5GiB (powers of 1024), 45GB (powers of 1000).\n\n"
+        "Examples:\n"
+        "  reprotect diff /dev/vg0/current /dev/vg0/stale\n"
+        "  reprotect sync /dev/vg0/current /dev/vg0/stale\n"
+        "  reprotect sync /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key\n"
+        "  reprotect checksum disk.img -o disk.map\n\n"
+        "Exit codes: 0 done, 1 differences found, 2 usage, 3 refused before anything was written, 4 device I/O "
+        "failed,\n"
+        "5 peer failed, 6 verification failed, 7 stopped at a limit, 130 interrupted.\n\n"
+        "'reprotect VERB --help' lists a verb's options; 'reprotect --version' prints the version.\n";
+    return text;
+}
+
+std::string verb_help(const verb_row& row) {
+    std::string text = fmt::format("reprotect {}: {}\n\nUsage: reprotect {} [OPTIONS]{}{}\n\nOptions:\n", row.name,
+                                   row.summary, row.name, *row.usage == 0 ? "" : " ", row.usage);
+    for (const option_row& option : option_table) {
+        if ((option.verbs & row.bit) == 0) continue;
+        std::string names = option.names;
+        if (const std::size_t comma = names.find(','); comma != std::string::npos) names.insert(comma + 1, " ");
+        if (option.value != nullptr) names += fmt::format(" {}", option.value);
+        text += fmt::format("  {:<28}{}\n", names, option.help);
+    }
+    return text + "\nExamples:\n" + row.examples;
+}
+
+void refuse_usage(const std::string& message, const std::string& hint) {
+    throw make_error(error_kind::usage, message,
+                     {.device = {}, .hint = hint.empty() ? "see 'reprotect --help'" : hint});
+}
+
+void refuse_unknown_option(const verb_row& row, const std::string& word) {
+    const std::string name = word.substr(0, word.find('='));
+    const std::string near = nearest(name, names_for(row));
+    const std::string suggestion = near.empty() ? "" : fmt::format("did you mean {}? ", near);
+    refuse_usage(fmt::format("{} has no option {}", row.name, name), suggestion + help_hint(row));
+}
+
+std::string help_hint(const verb_row& row) {
+    return fmt::format("see 'reprotect {} --help'", row.name);
+}
+
+}  // namespace reprotect::tool
