@@ -63,7 +63,8 @@ struct scheme {
     std::string_view hint;  ///< where nothing opens it
 };
 
-constexpr std::string_view peer_hint = "a peer's disk goes with sync, diff and checksum, as one of the two disks at most";
+constexpr std::string_view peer_hint =
+    "a peer's disk goes with sync, diff and checksum, as one of the two disks at most";
 
 constexpr std::array<scheme, 11> schemes = {{
     {"raw:", open_raw, {}},

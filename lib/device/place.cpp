@@ -10,9 +10,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
-#include <cstring>
+#include <iterator>
 
-#include "reprotect/digest.hpp"
 #include "reprotect/interlock.hpp"
 
 namespace reprotect {
@@ -27,9 +26,10 @@ std::string hashed(const char* label, const std::string& text) {
     input += text;
     unsigned char hash[SHA256_DIGEST_LENGTH];
     SHA256(reinterpret_cast<const unsigned char*>(input.data()), input.size(), hash);
-    digest cut;
-    std::memcpy(cut.bytes.data(), hash, cut.bytes.size());
-    return to_hex(cut);
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string hex;
+    for (std::size_t at = 0; at < sizeof hash / 2; ++at) hex += {digits[hash[at] >> 4], digits[hash[at] & 15]};
+    return hex;
 }
 
 // machine-id(5) asks that the id itself is not shown to others.

@@ -155,11 +155,18 @@ unsigned threads_of(const sync_options& options) {
     return options.threads == 0 ? wanted : std::min(wanted, options.threads);
 }
 
+// Whether extents to stay within fall on the source's blocks is for the source's side to say.
+void check_own_options(const sync_request& request) {
+    sync_options options = request.options;
+    if (!request.source) options.within.reset();
+    check_options(options, request.source ? request.source->size() : 0);
+}
+
 sync_report run_with(const sync_request& given, const std::string& remote, const connect_options& how,
                      session_mode mode) {
     REPROTECT_ASSERT((given.source == nullptr) != (given.target == nullptr));
     sync_request request = given;
-    check_options(request.options, request.source ? request.source->size() : 0);
+    check_own_options(request);
     call self(remote, how, threads_of(request.options));
     sync_report result;
     const auto end = [&](sync_report report) {

@@ -76,6 +76,7 @@ void fail(pending_peer& self, error why) {
 void detail::start_peer(worker_executor network, worker_executor workers, peer_request request,
                         std::function<void(sync_report)> done) {
     REPROTECT_ASSERT(request.disk != nullptr && request.stream != nullptr);
+    if (request.role == peer_role::target) request.options.within.reset();  // the source's alone
     check_options(request.options, request.role == peer_role::source ? request.disk->size() : 0);
     const channel::strand strand(std::move(network));
     const std::string far_name = request.far_name.empty() ? "the other side" : request.far_name;

@@ -5,6 +5,8 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
+#include <time.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -38,6 +40,13 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
     return std::chrono::duration<double>(to - from).count();
 }
 
+// Of the calling thread.
+double core_seconds() {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
 std::string in_seconds(std::chrono::milliseconds time) {
     return std::to_string((time.count() + 999) / 1000) + " s";
 }
@@ -49,6 +58,8 @@ struct channel::outgoing_batch {
     encoded_batch ready_bytes;
     std::unique_ptr<compressor> with;
     int level = 0;
+    double encode_seconds = 0;
+    double core_seconds = 0;  // of these, on a core
     bool started = false;
     bool ready = false;
 };
@@ -167,24 +178,26 @@ void channel::start_encoders() {
         ++encoding_;
         boost::asio::post(workers_, [self = shared_from_this(), slot] {
             const auto begin = clock::now();
+            const double core_begin = core_seconds();
             std::optional<error> failure;
             try {
                 slot->ready_bytes = reprotect::encode(std::move(slot->raw), *slot->with, slot->level);
             } catch (...) {
                 failure = caught_error("");
             }
-            const double seconds = seconds_between(begin, clock::now());
-            boost::asio::post(self->strand_, [self, slot, seconds, failure = std::move(failure)] {
+            slot->encode_seconds = seconds_between(begin, clock::now());
+            slot->core_seconds = core_seconds() - core_begin;
+            boost::asio::post(self->strand_, [self, slot, failure = std::move(failure)] {
                 self->guarded([&] {
                     if (failure) throw error(*failure);
-                    self->encoded(slot, seconds);
+                    self->encoded(slot);
                 });
             });
         });
     }
 }
 
-void channel::encoded(const std::shared_ptr<outgoing_batch>& what, double seconds) {
+void channel::encoded(const std::shared_ptr<outgoing_batch>& what) {
     --encoding_;
     if (lost_) return;
     what->ready = true;
@@ -199,7 +212,8 @@ void channel::encoded(const std::shared_ptr<outgoing_batch>& what, double second
     seen.level = what->level;
     seen.raw_bytes = what->ready_bytes.raw_bytes;
     seen.encoded_bytes = body;
-    seen.encode_seconds = seconds;
+    seen.encode_seconds = what->encode_seconds;
+    seen.core_seconds = what->core_seconds;
     seen.seconds = seconds_between(std::exchange(last_observation_, now), now);
     seen.wire_idle_seconds = std::exchange(idle_seconds_, 0);
     seen.encoders_waiting = static_cast<unsigned>(

@@ -122,7 +122,7 @@ private:
     void queue_full_batches();
     void queue_batch(batch&& what);
     void start_encoders();
-    void encoded(const std::shared_ptr<outgoing_batch>& what, double seconds);
+    void encoded(const std::shared_ptr<outgoing_batch>& what);
     void write_next();
     void write_some();
     void wrote(boost::system::error_code failure, std::size_t count);

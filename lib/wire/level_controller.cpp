@@ -38,6 +38,9 @@ constexpr int near = 2;  // levels: a failure this near to the last is the same 
 
 constexpr double weight_of_newest_speed = 0.25;
 
+// Encoders that get less of their time than this wait for a core that something else here wants.
+constexpr double core_share_min = 0.8;
+
 }  // namespace
 
 level_controller::level_controller(unsigned encoders, int least) : encoders_(encoders), least_(least), level_(least) {
@@ -61,6 +64,7 @@ void level_controller::observe(const batch_observation& batch) {
     seen_.raw_bytes += batch.raw_bytes;
     seen_.encoded_bytes += batch.encoded_bytes;
     seen_.encode_seconds += batch.encode_seconds;
+    seen_.core_seconds += batch.core_seconds;
     seen_.seconds += batch.seconds;
     // A channel that pauses need not count the pause; then it may name more idleness than time.
     seen_.wire_idle_seconds += std::clamp(batch.wire_idle_seconds, 0.0, batch.seconds);
@@ -74,6 +78,10 @@ void level_controller::judge(const span& seen) {
     const bool batches_wait = 2 * seen.batches_with_more_waiting > seen.batches || busy > busy_min_to_lower;
     const bool shrinks = static_cast<double>(seen.encoded_bytes) < shrinks_below * static_cast<double>(seen.raw_bytes);
     ++spans_at_level_;
+    if (seen.core_seconds > 0 && seen.core_seconds < core_share_min * seen.encode_seconds) {
+        if (level_ > least_) change_to(level_ - 1);
+        return;
+    }
     const bool settling = went_down_ && spans_at_level_ == 1;
     if (idle > (settling ? idle_min_to_lower_again : idle_min_to_lower) && batches_wait)
         lower(idle);

@@ -1,10 +1,11 @@
 // How hard to compress: the level that lets the CPU just keep up with the link, found from what each batch cost.
 //
 // The link is the bottleneck while the writer is never out of work: then a higher level, if the encoders have time left
-// for it, brings more over. The CPU is while the writer runs dry though batches wait: then the level goes down, at once
-// as far as the speeds that were seen on the way up say. A level that failed so is not tried again for a while, and
-// each time for longer, so that the level does not swing around its best. Where neither holds (the disks are the
-// bottleneck), it stays.
+// for it, brings more over. The CPU is while the writer runs dry though batches wait: then the level goes down, at once as
+// far as the speeds that were seen on the way up say. A level that failed so is not tried again for a while, and each
+// time for longer, so that the level does not swing around its best. Where neither holds (the disks are the bottleneck),
+// it stays. Encoders that wait for a core take it from somebody, where both sides are on one machine even from the link:
+// then the level goes down, too.
 //
 // Judged is a span of several batches and at least a tenth of a second, all of the level that holds: what was begun
 // before a change does not count. A pure function of what it is told: it has no clock.
@@ -22,6 +23,7 @@ struct batch_observation {
     std::uint64_t raw_bytes = 0;      ///< before
     std::uint64_t encoded_bytes = 0;  ///< after
     double encode_seconds = 0;        ///< that its encoder worked on it
+    double core_seconds = 0;          ///< of these, that it had a core; 0: not known
     double seconds = 0;               ///< since the last observation; pauses, with nothing to encode, may be left out
     double wire_idle_seconds = 0;     ///< of `seconds`: that the writer had no encoded batch that it could write
     unsigned encoders_waiting = 0;  ///< full batches that wait for an encoder at this moment, or for room to be encoded
@@ -50,6 +52,7 @@ private:
         std::uint64_t raw_bytes = 0;
         std::uint64_t encoded_bytes = 0;
         double encode_seconds = 0;
+        double core_seconds = 0;
         double seconds = 0;
         double wire_idle_seconds = 0;
     };

@@ -23,11 +23,13 @@
 namespace reprotect::test {
 
 /// What one direction does to the bytes that are sent in it. A direction that carried `cut_after` bytes ends the connection:
-/// what was carried arrives, then both sides find it closed. After `stall_after` bytes nothing is carried any more.
+/// what was carried arrives, then both sides find it closed. After `stall_after` bytes nothing is carried
+/// any more; after `swallow_after` bytes what is sent is taken, and never arrives.
 struct frailty {
     static constexpr std::uint64_t never = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t cut_after = never;
     std::uint64_t stall_after = never;
+    std::uint64_t swallow_after = never;
     std::size_t piece_bytes_max = 64 * 1024;     ///< of one read or write
     std::size_t buffered_bytes_max = 64 * 1024;  ///< sent, and not yet read
 };
@@ -129,7 +131,9 @@ private:
                     std::min<std::uint64_t>({from.size(), to.how.piece_bytes_max, room, left}));
                 if (count == 0) return false;
                 const auto* bytes = static_cast<const std::byte*>(from.data());
-                to.buffered.insert(to.buffered.end(), bytes, bytes + count);
+                const std::uint64_t arrives =
+                    std::min<std::uint64_t>(count, to.how.swallow_after - std::min(to.carried, to.how.swallow_after));
+                to.buffered.insert(to.buffered.end(), bytes, bytes + arrives);
                 to.carried += count;
                 whole.cut_where_due();
                 link::answer(who, {}, count);

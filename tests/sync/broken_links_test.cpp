@@ -207,6 +207,23 @@ TEST_CASE("a connection that falls silent is given up, in words that name the ot
     }
 }
 
+TEST_CASE("a connection whose other end is gone without a word is given up by both", "[sync][wire]") {
+    for (const std::uint64_t at : {120u, 300u}) {
+        INFO("nothing arrives after " << at << " bytes");
+        small_disks disks;
+        frailty gone;
+        gone.swallow_after = at;
+        const ends what = run_over(disks, gone, gone, [](peer_pair& pair) {
+            pair.source.patience = pair.target.patience = std::chrono::milliseconds(300);
+        });
+        CHECK_THAT(require_failure(what.source, error_kind::peer).what(),
+                   Catch::Contains("nothing was heard from target.example:1"));
+        CHECK_THAT(require_failure(what.target, error_kind::peer).what(),
+                   Catch::Contains("nothing was heard from source.example:2"));
+        check_truth_and_mend(disks, what);
+    }
+}
+
 TEST_CASE("silence in the greeting is given up after the same patience", "[sync][wire]") {
     for (const std::uint64_t at : {0u, 20u, 60u}) {
         INFO("silent after " << at);

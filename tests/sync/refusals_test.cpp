@@ -243,7 +243,7 @@ TEST_CASE("a key that was shown for one purpose serves no other", "[sync][wire]"
     boost::asio::co_spawn(
         network,
         [](dial_terms terms) -> boost::asio::awaitable<void> {
-            connection link = co_await dial(std::move(terms));
+            auto link = co_await dial(std::move(terms));
             opening::terms agreed;
             agreed.secret = link.secret;
             agreed.far_name = link.far_name;

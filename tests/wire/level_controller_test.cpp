@@ -351,6 +351,29 @@ void feed(level_controller& one, double idle, double busy, unsigned waiting) {
                      .encoders_waiting = waiting});
 }
 
+TEST_CASE("encoders that wait for a core take none from others: the level goes down, and not up", "[wire]") {
+    level_controller one(2, 3);
+    const auto seen = [&](double core_share) {
+        for (int i = 0; i < 3; ++i)
+            one.observe({.level = one.level(),
+                         .raw_bytes = 1 << 20,
+                         .encoded_bytes = 400'000,
+                         .encode_seconds = 0.01,
+                         .core_seconds = 0.01 * core_share,
+                         .seconds = 0.1,
+                         .wire_idle_seconds = 0,
+                         .encoders_waiting = 0});
+    };
+    CHECK(one.level() == 3);
+    for (int i = 0; i < 4; ++i) seen(1);
+    const int raised = one.level();
+    REQUIRE(raised > 4);
+    seen(0.5);
+    CHECK(one.level() == raised - 1);
+    for (int i = 0; i < 20; ++i) seen(0.5);
+    CHECK(one.level() == 3);
+}
+
 TEST_CASE("a wire that is idle at times, with nothing waiting, changes nothing", "[wire]") {
     level_controller one(1);
     for (int i = 0; i < 100; ++i) feed(one, 0.3, 0.1, 0);
