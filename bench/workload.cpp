@@ -31,19 +31,40 @@
 //
 // writes the data of DISK to FILE one after the other, without a hole: a file that anyone reads whole.
 //
+//   reprotect_workload --incompressible FOLDER DISK_MIB DATA_MIB
+//
+// writes FOLDER/source alone, with data in such extents, all of it incompressible.
+//
+//   reprotect_workload --changed SOURCE TARGET
+//
+// writes to its standard output the blocks of SOURCE that hold more than zeroes and differ from TARGET's: what a sync has
+// to send at least, before it is compressed. The disks are of one size.
+//
+//   reprotect_workload --relay PORT HOST TO_PORT FILE
+//
+// hands on every connection to PORT of 127.0.0.1 (0: a free one, which it prints) to TO_PORT of HOST, a numeric address,
+// until SIGTERM. When the last connection is over after that, it writes to FILE how many bytes went to HOST and how many
+// came back: those that the programs handed to TCP, so without its headers and repetitions.
+//
 // It shares nothing with the library, which it helps to measure.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -74,10 +95,12 @@ struct layout {
     }
 };
 
+enum class content { mixed, incompressible };
+
 // A block's bytes follow from its place and a generation: random words, or lines of a log that carry both.
-void make_block(std::uint64_t offset, std::uint64_t generation, char* into) {
+void make_block(std::uint64_t offset, std::uint64_t generation, char* into, content what = content::mixed) {
     std::mt19937_64 random(offset * 0x9E3779B97F4A7C15ull + generation);
-    if ((offset / mib) % 2 == 0) {
+    if (what == content::incompressible || (offset / mib) % 2 == 0) {
         for (std::size_t at = 0; at < block; at += 8) {
             const std::uint64_t word = random();
             std::memcpy(into + at, &word, 8);
@@ -351,9 +374,133 @@ void pack(const char* disk, const char* into) {
     packed.flush();
 }
 
-void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data, std::uint64_t scale) {
+void print_changed(const char* source_name, const char* target_name) {
+    const file source(source_name, O_RDONLY), target(target_name, O_RDONLY);
+    if (source.size() != target.size()) throw std::runtime_error("the disks differ in size");
+    const std::vector<char> zeroes(block);
+    std::vector<char> wanted(mib), held(mib);
+    for (const auto& [offset, length] : cut(source.data())) {
+        source.read(offset, wanted.data(), length);
+        target.read(offset, held.data(), length);
+        for (std::uint64_t at = 0; at < length; at += block) {
+            const std::uint64_t size = std::min(block, length - at);
+            const char* bytes = wanted.data() + at;
+            if (std::memcmp(bytes, held.data() + at, size) == 0 || std::memcmp(bytes, zeroes.data(), size) == 0)
+                continue;
+            if (std::fwrite(bytes, 1, size, stdout) != size) throw std::runtime_error("cannot write the blocks");
+        }
+    }
+    if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the blocks");
+}
+
+class endpoint {
+public:
+    explicit endpoint(int descriptor) : descriptor_(descriptor) {
+        if (descriptor < 0) throw std::runtime_error(std::string("no connection: ") + std::strerror(errno));
+    }
+    endpoint(const endpoint&) = delete;
+    endpoint& operator=(const endpoint&) = delete;
+    ~endpoint() { ::close(descriptor_); }
+
+    int descriptor() const { return descriptor_; }
+    // What is small leaves at once, as it does from the programs themselves.
+    void hurry() const {
+        const int yes = 1;
+        ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    }
+
+private:
+    int descriptor_;
+};
+
+void hand_on(const endpoint& from, const endpoint& into, std::atomic<std::uint64_t>& count) {
+    std::vector<char> bytes(256 * kib);
+    for (ssize_t got; (got = ::recv(from.descriptor(), bytes.data(), bytes.size(), 0)) > 0;) {
+        count += static_cast<std::uint64_t>(got);
+        for (ssize_t sent = 0, step = 0; sent < got; sent += step) {
+            step = ::send(into.descriptor(), bytes.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
+            if (step > 0) continue;
+            ::shutdown(from.descriptor(), SHUT_RDWR);  // nobody is there any more who would take it
+            return;
+        }
+    }
+    ::shutdown(into.descriptor(), SHUT_WR);
+}
+
+sockaddr_in address_of(const char* host, unsigned long port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    if (port > 65535 || ::inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        throw std::runtime_error(std::string("no address: ") + host + ":" + std::to_string(port));
+    return address;
+}
+
+void relay(unsigned long port, const char* host, unsigned long to_port, const char* report) {
+    sigset_t endings;
+    sigemptyset(&endings);
+    sigaddset(&endings, SIGTERM);
+    sigaddset(&endings, SIGINT);
+    ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);  // before there are threads, which inherit it
+
+    const sockaddr_in server_address = address_of(host, to_port);
+    sockaddr_in address = address_of("127.0.0.1", port);
+    socklen_t size = sizeof address;
+    const endpoint listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::bind(listener.descriptor(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+        ::listen(listener.descriptor(), 64) != 0 ||
+        ::getsockname(listener.descriptor(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+        throw std::runtime_error(std::string("cannot listen: ") + std::strerror(errno));
+    std::printf("%u\n", static_cast<unsigned>(ntohs(address.sin_port)));
+    std::fflush(stdout);
+
+    std::atomic<std::uint64_t> forth = 0, back = 0;
+    crew connections, doorman;
+    doorman.add(1, [&] {
+        for (int taken; (taken = ::accept4(listener.descriptor(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) {
+            // Shared by the two directions, of which either may end first.
+            const auto client = std::make_shared<endpoint>(taken);
+            const auto server = std::make_shared<endpoint>(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            if (::connect(server->descriptor(), reinterpret_cast<const sockaddr*>(&server_address),
+                          sizeof server_address) != 0)
+                continue;  // the client sees its connection end, and says so
+            client->hurry();
+            server->hurry();
+            connections.add(1, [=, &forth] { hand_on(*client, *server, forth); });
+            connections.add(1, [=, &back] { hand_on(*server, *client, back); });
+        }
+    });
+    int which = 0;
+    ::sigwait(&endings, &which);
+    ::shutdown(listener.descriptor(), SHUT_RDWR);
+    doorman.join();
+    connections.join();
+    std::ofstream out(report);
+    if (!(out << forth << ' ' << back << std::endl)) throw std::runtime_error(std::string("cannot write: ") + report);
+}
+
+void check_sizes(std::uint64_t disk, std::uint64_t data) {
     if (data == 0 || data > disk / 2)
         throw std::runtime_error("the data must be at least 1 MiB and at most half of the disk");
+}
+
+void make_incompressible(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data) {
+    check_sizes(disk, data);
+    std::filesystem::create_directories(folder);
+    std::mt19937_64 random(20261122);
+    file source(folder / "source", O_RDWR | O_CREAT | O_TRUNC);
+    source.resize(disk);
+    std::vector<char> bytes(slot);
+    for (const piece& each : place_data(disk, data, random))
+        for (std::uint64_t at = each.offset; at < each.offset + each.length; at += slot) {
+            for (std::uint64_t i = 0; i < slot; i += block)
+                make_block(at + i, 0, bytes.data() + i, content::incompressible);
+            source.write(at, bytes.data(), slot);
+        }
+}
+
+void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data, std::uint64_t scale) {
+    check_sizes(disk, data);
     if (scale == 0 || scale > (std::uint64_t{1} << 62) / disk) throw std::runtime_error("the scale is out of range");
     std::filesystem::create_directories(folder);
 
@@ -414,6 +561,12 @@ int main(int count, char** arguments) try {
         return 1;
     } else if (mode("--pack", 3) && words.size() == 3) {
         pack(words[1], words[2]);
+    } else if (mode("--incompressible", 4) && words.size() == 4) {
+        make_incompressible(words[1], std::stoull(words[2]) * mib, std::stoull(words[3]) * mib);
+    } else if (mode("--changed", 3) && words.size() == 3) {
+        print_changed(words[1], words[2]);
+    } else if (mode("--relay", 5) && words.size() == 5) {
+        relay(std::stoul(words[1]), words[2], std::stoul(words[3]), words[4]);
     } else if (mode("--read", 3)) {
         read_all(std::stoull(words[1]), holes::skip, {words.begin() + 2, words.end()});
     } else if (mode("--warm", 2)) {
@@ -431,7 +584,10 @@ int main(int count, char** arguments) try {
                      "       reprotect_workload --read DEPTH FILE...\n"
                      "       reprotect_workload --warm [--holes] FILE...\n"
                      "       reprotect_workload --equal FILE FILE\n"
-                     "       reprotect_workload --pack DISK FILE\n");
+                     "       reprotect_workload --pack DISK FILE\n"
+                     "       reprotect_workload --incompressible FOLDER DISK_MIB DATA_MIB\n"
+                     "       reprotect_workload --changed SOURCE TARGET\n"
+                     "       reprotect_workload --relay PORT HOST TO_PORT FILE\n");
         return 2;
     }
     return 0;

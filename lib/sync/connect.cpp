@@ -194,7 +194,7 @@ sync_report run_with(const sync_request& given, const std::string& remote, const
                 std::make_shared<session>(self.pool.get_executor(), request, mode, std::move(far), end)->start();
             } catch (...) {
                 sync_report report;
-                report.failure = with_last_words(self, caught_error(""));
+                report.failure = caught_error("");
                 if (request.cancel.stop_requested())
                     report.failure = error(error_kind::interrupted, "interrupted", {.hint = "nothing was written"});
                 end(std::move(report));

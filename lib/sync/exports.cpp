@@ -36,8 +36,11 @@ export_table::export_table(const server_options& options) : options_(options) {
 }
 
 const server_export* export_table::find(const wire_request& wish, const authenticated_client& who) const {
+    // ssh://HOST/NAME, where a forced command offers exports, asks for "/NAME".
+    const bool slash = wish.export_name.starts_with('/');
+    const std::string_view asked = std::string_view(wish.export_name).substr(slash ? 1 : 0);
     const auto found = std::find_if(options_.exports.begin(), options_.exports.end(),
-                                    [&](const server_export& each) { return each.name == wish.export_name; });
+                                    [&](const server_export& each) { return each.name == asked; });
     if (found == options_.exports.end()) return nullptr;
     if (options_.allowed.empty()) return &*found;
     const auto rights = options_.allowed.find(who.name);

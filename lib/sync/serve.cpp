@@ -21,6 +21,7 @@
 #include <list>
 
 #include "base/caught_error.hpp"
+#include "reprotect/memory_device.hpp"
 #include "reprotect/open_device.hpp"
 #include "sync/discretion.hpp"
 #include "sync/exports.hpp"
@@ -57,6 +58,7 @@ struct visitor {
     std::optional<export_lease> lease;
     std::unique_ptr<device> disk;
     bool in_session = false;
+    bool told = false;   // why it was refused
     bool wrote = false;  // or may have
     std::stop_source stop;
     event_fields fields() const {
@@ -85,6 +87,21 @@ const char* role_of(const wire_request& wish) {
     return wish.role == asked_role::source ? "source" : "target";
 }
 
+// A target that a push would create.
+class missing_disk final : public device_decorator {
+public:
+    explicit missing_disk(const std::string& name) : device_decorator(nothing_), nothing_(0, name) {
+        properties_ = nothing_.properties();
+        properties_.created = true;
+        properties_.kind = device_kind::file;
+    }
+    const device_properties& properties() const override { return properties_; }
+
+private:
+    memory_device nothing_;
+    device_properties properties_;
+};
+
 // Runs a function on the workers and comes back with what it returned or threw.
 template <typename Function>
 auto on_worker(const worker_executor& workers, Function function) {
@@ -106,6 +123,16 @@ auto on_worker(const worker_executor& workers, Function function) {
             });
         },
         use_awaitable);
+}
+
+// As for a local sync, a dry run takes a missing target as one that holds nothing.
+std::unique_ptr<device> open_for(const std::string& name, const open_options& how, bool dry_push) {
+    try {
+        return open_device(name, how);
+    } catch (const error& why) {
+        if (!dry_push || why.kind() != error_kind::not_found) throw;
+        return std::make_unique<missing_disk>(name);
+    }
 }
 
 class running_server {
@@ -144,6 +171,7 @@ private:
     awaitable<void> give_map(std::shared_ptr<visitor> guest);
     void begin_session(const std::shared_ptr<visitor>& guest, std::array<std::byte, 32> binding);
     void session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report);
+    std::string as_logged(const visitor& guest, const std::string& text) const;
     void log_end(const visitor& guest, const sync_report& report);
     std::size_t sessions() const;
     void gone(const std::shared_ptr<visitor>& guest);
@@ -347,7 +375,8 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         const std::string name = guest->lease->disk();
         const open_options how{writes(guest->wish) ? access::read_write : access::read_only, options_.direct,
                                writes(guest->wish)};
-        auto open = on_worker(pool_.get_executor(), [name, how] { return open_device(name, how); });
+        const bool dry_push = guest->wish.role == asked_role::source && guest->wish.mode == session_mode::dry_run;
+        auto open = on_worker(pool_.get_executor(), [name, how, dry_push] { return open_for(name, how, dry_push); });
         guest->disk = co_await std::move(open);
         if (guest->wish.role == asked_role::reader) {
             check_map_size(*guest->disk, guest->wish, options_.options.memory_bytes);
@@ -360,6 +389,7 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
     }
     if (refused) {
         const error told = guest->lease ? discreet(*refused, {guest->lease->disk(), guest->lease->alias()}) : *refused;
+        guest->told = true;
         co_await first.refuse(told);
         throw *refused;
     }
@@ -433,10 +463,16 @@ void remove_if_created(const device& disk) {
 
 void running_server::session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report) {
     for (const std::string& text : report.warnings)
-        log(severity::warning, "warning", with(guest->fields(), "message", text));
+        log(severity::warning, "warning", with(guest->fields(), "message", as_logged(*guest, text)));
     guest->wrote = !report.failure || report.bytes.written != 0 || report.failure->kind() == error_kind::flush_failed;
     if (!report.failure) log_end(*guest, report);
     leave(guest, report.failure, true);
+}
+
+// Over ssh the log is what the peer's user reads.
+std::string running_server::as_logged(const visitor& guest, const std::string& text) const {
+    if (!acceptors_.empty() || !guest.lease) return text;
+    return discreet(text, {guest.lease->disk(), guest.lease->alias()});
 }
 
 void running_server::log_end(const visitor& guest, const sync_report& report) {
@@ -457,9 +493,10 @@ void running_server::leave(const std::shared_ptr<visitor>& guest, std::optional<
         event_fields list = guest->fields();
         if (!guest->wish.export_name.empty()) list.emplace_back("export", guest->wish.export_name);
         list.emplace_back("kind", to_string(failure->kind()));
-        list.emplace_back("message", failure->what());
-        log(was_session ? severity::error : severity::warning, was_session ? "session-failed" : "refused",
-            std::move(list));
+        list.emplace_back("message", as_logged(*guest, failure->what()));
+        const bool told = acceptors_.empty() && guest->told;
+        const severity level = told ? severity::info : was_session ? severity::error : severity::warning;
+        log(level, was_session ? "session-failed" : "refused", std::move(list));
     }
     if (guest->link.stream) guest->link.stream->close();
     // A stranger that was refused is not the one session.

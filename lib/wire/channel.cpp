@@ -4,6 +4,7 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/error.hpp>
 
 #include <time.h>
 
@@ -60,6 +61,7 @@ struct channel::outgoing_batch {
     int level = 0;
     double encode_seconds = 0;
     double core_seconds = 0;  // of these, on a core
+    bool doubtful = false;
     bool started = false;
     bool ready = false;
 };
@@ -172,6 +174,7 @@ void channel::start_encoders() {
         if (slot->started) continue;
         slot->started = true;
         slot->level = level_.level();
+        slot->doubtful = last_stayed_raw_;
         if (compressors_.empty()) compressors_.push_back(std::make_unique<compressor>());
         slot->with = std::move(compressors_.back());
         compressors_.pop_back();
@@ -181,7 +184,7 @@ void channel::start_encoders() {
             const double core_begin = core_seconds();
             std::optional<error> failure;
             try {
-                slot->ready_bytes = reprotect::encode(std::move(slot->raw), *slot->with, slot->level);
+                slot->ready_bytes = reprotect::encode(std::move(slot->raw), *slot->with, slot->level, slot->doubtful);
             } catch (...) {
                 failure = caught_error("");
             }
@@ -205,6 +208,7 @@ void channel::encoded(const std::shared_ptr<outgoing_batch>& what) {
     const std::size_t head = what->ready_bytes.head.size(), body = what->ready_bytes.body().size();
     sent_.frames += head + body;
     sent_.payload += body;
+    last_stayed_raw_ = what->ready_bytes.codec == batch_codec::raw;
 
     const auto now = clock::now();
     if (writing_.empty()) idle_seconds_ += seconds_between(std::exchange(idle_since_, now), now);
@@ -326,7 +330,8 @@ void channel::took(boost::system::error_code failure, std::size_t count) {
     reading_ = false;
     if (lost_) return;
     if (failure) {
-        const bool ended = failure == boost::asio::error::eof || failure == boost::asio::error::connection_reset;
+        const bool ended = failure == boost::asio::error::eof || failure == boost::asio::error::connection_reset ||
+                           failure == boost::asio::ssl::error::stream_truncated;
         read_failure_ = error(error_kind::peer,
                               ended ? "the connection was closed by " + options_.far_name
                                     : "the connection to " + options_.far_name + " was lost: " + failure.message(),

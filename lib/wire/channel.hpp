@@ -169,6 +169,7 @@ private:
     std::deque<std::shared_ptr<outgoing_batch>> batches_;   // in order, on their way; shared with the encoders
     std::vector<std::unique_ptr<compressor>> compressors_;  // those that are idle
     std::size_t encoding_ = 0;
+    bool last_stayed_raw_ = false;
     std::vector<std::byte> writing_bytes_;
     std::shared_ptr<outgoing_batch> writing_batch_;
     std::deque<std::span<const std::byte>> writing_;  // what is left of the write that is under way

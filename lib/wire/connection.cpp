@@ -1,10 +1,7 @@
 // One shape for all ways in and out: a socket, metered, with TLS on it or without.
 #include "wire/connection.hpp"
 
-#include <boost/asio/bind_executor.hpp>
-#include <boost/asio/connect.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
@@ -14,6 +11,7 @@
 #include "wire/deadline.hpp"
 #include "wire/joined_pipes.hpp"
 #include "wire/metered_stream.hpp"
+#include "wire/tls_stream.hpp"
 
 namespace reprotect {
 namespace {
@@ -22,38 +20,24 @@ using boost::asio::awaitable;
 using boost::asio::use_awaitable;
 using boost::asio::ip::tcp;
 using metered_socket = metered_stream<tcp::socket>;
-using tls_socket = boost::asio::ssl::stream<metered_socket>;
 
 constexpr auto parting_patience = std::chrono::seconds(2);  // guessed: a refusal should arrive, and cost little
 constexpr std::size_t drained_bytes_max = 64 * 1024;
 constexpr const char* exporter_label = "EXPORTER-reprotect";
 
-// TLS over a metered socket; keeps what its context needs alive.
-class secure_stream final : public byte_stream {
-public:
-    template <typename Tls>
-    secure_stream(tcp::socket socket, std::shared_ptr<wire_meter> meter, std::shared_ptr<Tls> tls)
-        : stream_(metered_socket(std::move(socket), std::move(meter)), tls->context()), tls_(std::move(tls)) {}
-
-    void async_read_some(const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into,
-                         handler done) override {
-        stream_.async_read_some(into, boost::asio::bind_executor(on, std::move(done)));
-    }
-    void async_write_some(const boost::asio::any_io_executor& on, boost::asio::const_buffer from,
-                          handler done) override {
-        stream_.async_write_some(from, boost::asio::bind_executor(on, std::move(done)));
-    }
-    void close() noexcept override {
-        boost::system::error_code ignored;
-        stream_.next_layer().close(ignored);
-    }
-    tls_socket& tls() noexcept { return stream_; }
-    ssl_st* handle() noexcept { return stream_.native_handle(); }
-
-private:
-    tls_socket stream_;
-    std::shared_ptr<void> tls_;
-};
+// An operation that takes a handler, awaited; its failure comes in `failure`.
+auto handshake(tls_stream& stream, const boost::asio::any_io_executor& on, boost::system::error_code& failure) {
+    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
+        [&stream, on, &failure](auto&& handler) {
+            auto shared =
+                std::make_shared<std::decay_t<decltype(handler)>>(std::move(handler));  // std::function copies
+            stream.async_handshake(on, [shared, &failure](boost::system::error_code why, std::size_t) {
+                failure = why;
+                std::move (*shared)();
+            });
+        },
+        boost::asio::use_awaitable);
+}
 
 error failed_to_connect(const std::string& where, const std::string& why, const std::string& hint) {
     return error(error_kind::peer, "connecting to " + where + " failed: " + why,
@@ -101,17 +85,18 @@ awaitable<tcp::socket> connect_one_of(tcp::resolver::results_type addresses, std
     throw failed_to_connect(where, why, "check that a server listens there, and that no firewall is between");
 }
 
-std::function<std::string(const boost::system::error_code&)> words_of(std::shared_ptr<tls_client> tls, ssl_st* ssl,
-                                                                      std::string where) {
+template <typename Tls>
+std::function<error(const boost::system::error_code&)> words_of(std::shared_ptr<Tls> tls, ssl_st* ssl,
+                                                                std::string where) {
     return [tls = std::move(tls), ssl, where = std::move(where)](const boost::system::error_code& failure) {
-        return std::string(tls->explain(failure, ssl, where).what());
+        return tls->explain(failure, ssl, where);
     };
 }
 
 // Says that no more will come, and reads until the other side has ended, too, or a moment has passed.
-awaitable<void> drain(secure_stream* stream) {
+awaitable<void> drain(tls_stream* stream) {
     const auto on = co_await boost::asio::this_coro::executor;
-    tcp::socket& socket = stream->tls().next_layer().next_layer();
+    tcp::socket& socket = stream->socket();
     boost::system::error_code failure;
     socket.shutdown(tcp::socket::shutdown_send, failure);
     const deadline<tcp::socket> limit(on, socket, parting_patience);
@@ -146,14 +131,14 @@ awaitable<connection> dial(dial_terms terms) {
         link.stream = make_stream(metered_socket(std::move(socket), link.meter));
         co_return link;
     }
-    auto secure = std::make_unique<secure_stream>(std::move(socket), link.meter, tls);
+    auto secure =
+        std::make_unique<tls_stream>(std::move(socket), link.meter, tls->context(), tls_stream::end::client, tls);
     tls->prepare(secure->handle());
     boost::system::error_code failure;
     bool late = false;
     {
-        const deadline<secure_stream> limit(on, *secure, terms.patience);
-        auto token = boost::asio::redirect_error(use_awaitable, failure);
-        co_await secure->tls().async_handshake(boost::asio::ssl::stream_base::client, token);
+        const deadline<tls_stream> limit(on, *secure, terms.patience);
+        co_await handshake(*secure, on, failure);
         late = limit.passed();
     }
     if (late)
@@ -181,14 +166,14 @@ awaitable<accepted_connection> secure_accepted(tcp::socket socket, secure_terms 
         co_return result;
     }
     result.link.meter->received_bytes_max = tls->handshake_bytes_max();
-    auto secure = std::make_unique<secure_stream>(std::move(socket), result.link.meter, tls);
+    auto secure = std::make_unique<tls_stream>(std::move(socket), result.link.meter, tls->context(),
+                                               tls_stream::end::server, tls);
     boost::system::error_code failure;
     bool late = false;
     {
-        const deadline<secure_stream> until(on, *secure, terms.patience);
+        const deadline<tls_stream> until(on, *secure, terms.patience);
         *terms.close = [&secure] { secure->close(); };
-        auto token = boost::asio::redirect_error(use_awaitable, failure);
-        co_await secure->tls().async_handshake(boost::asio::ssl::stream_base::server, token);
+        co_await handshake(*secure, on, failure);
         late = until.passed();
     }
     if (late) {
@@ -207,6 +192,7 @@ awaitable<accepted_connection> secure_accepted(tcp::socket socket, secure_terms 
     result.who = tls->check(secure->handle());
     result.link.meter->received_bytes_max = std::numeric_limits<std::uint64_t>::max();
     result.link.secret = export_secret(secure->handle(), exporter_label);
+    result.link.explain = words_of(tls, secure->handle(), result.link.far_name);
     result.link.stream = std::move(secure);
     co_return result;
 }

@@ -24,7 +24,7 @@ struct connection {
     std::array<std::byte, 32> secret{};  ///< exported from TLS; zeroes without
     std::string far_name;                ///< "HOST:PORT", for messages
     /// What a failed transfer means; empty where its own words do.
-    std::function<std::string(const boost::system::error_code&)> explain;
+    std::function<error(const boost::system::error_code&)> explain;
 };
 
 /// "127.0.0.1:4711", "[::1]:4711".

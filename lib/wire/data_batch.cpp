@@ -119,7 +119,17 @@ std::optional<batch> batch_builder::take_rest() {
     return take_full();
 }
 
-encoded_batch encode(batch from, compressor& with, int level) {
+// Of bytes that may well be incompressible: whether it is worth trying all of them.
+bool sample_shrinks(std::span<const std::byte> all, compressor& with, int level) {
+    constexpr std::size_t samples = 16, sample_bytes = 4096;
+    if (all.size() < 2 * samples * sample_bytes) return true;
+    std::array<std::byte, samples * sample_bytes> sample, space;
+    for (std::size_t i = 0; i < samples; ++i)
+        std::memcpy(sample.data() + i * sample_bytes, all.data() + i * (all.size() / samples), sample_bytes);
+    return with.compress(sample, level, std::span(space).first(space.size() - space.size() / saving_least)).has_value();
+}
+
+encoded_batch encode(batch from, compressor& with, int level, bool doubtful) {
     encoded_batch result;
     result.raw_bytes = from.raw_bytes;
     if (from.pieces.size() == 1) {
@@ -140,7 +150,7 @@ encoded_batch encode(batch from, compressor& with, int level) {
 
     // The buffer's size is the bound, so that zstd itself stops where it does not pay.
     const std::size_t room = from.raw_bytes - (from.raw_bytes + saving_least - 1) / saving_least;
-    if (room != 0) {
+    if (room != 0 && (!doubtful || sample_shrinks(result.body_, with, level))) {
         auto space = uninitialised(room);
         if (const auto used = with.compress(result.body_, level, {space.get(), room})) {
             // What waits to be sent takes about the memory that it is counted as.

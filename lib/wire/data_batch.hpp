@@ -86,15 +86,16 @@ public:
     batch_codec codec = batch_codec::raw;
 
 private:
-    friend encoded_batch encode(batch from, compressor& with, int level);
+    friend encoded_batch encode(batch from, compressor& with, int level, bool doubtful);
     std::span<const std::byte> body_;
     std::unique_ptr<std::byte[]> own_;    // where the bytes were gathered or compressed,
     std::shared_ptr<const buffer> from_;  // or the chunk's buffer that they are still in
 };
 
-/// Compresses, unless that saves less than 1/32. Lets go of the pieces' buffers, but for one that the body lies in. May
+/// Compresses, unless that saves less than 1/32; where `doubtful`, because what came before did not shrink, a sixteenth of it is
+/// tried first, here and there. Lets go of the pieces' buffers, but for one that the body lies in. May
 /// be called on any thread.
-encoded_batch encode(batch from, compressor& with, int level);
+encoded_batch encode(batch from, compressor& with, int level, bool doubtful = false);
 
 /// A data frame's payload begins with this.
 struct batch_header {

@@ -265,7 +265,7 @@ void opening::check_transfer(const boost::system::error_code& failure) const {
     if (timed_out_()) fail("it said nothing for too long", "check that a reprotect of this kind listens there");
     if (!failure) return;
     // TLS refusals may come as late as this.
-    if (terms_.explain) throw error(error_kind::peer, terms_.explain(failure), {.operation = "connect"});
+    if (terms_.explain) throw error(terms_.explain(failure));
     if (failure == boost::asio::error::eof || failure == boost::asio::error::connection_reset ||
         failure == boost::asio::error::broken_pipe)
         fail("it closed the connection before a session began",

@@ -38,7 +38,7 @@ public:
         std::chrono::milliseconds patience{10'000};
         std::chrono::milliseconds answer_patience{60'000};  ///< a client's, while the server opens the disk
         /// What a failed transfer means; empty where its own words do.
-        std::function<std::string(const boost::system::error_code&)> explain{};
+        std::function<error(const boost::system::error_code&)> explain{};
     };
 
     /// The stream is borrowed, and is closed when time is up.

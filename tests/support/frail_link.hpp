@@ -4,7 +4,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/error.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 
 #include "reprotect/stream.hpp"
@@ -12,19 +11,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <utility>
-#include <vector>
 
 namespace reprotect::test {
 
 /// What one direction does to the bytes that are sent in it. A direction that carried `cut_after` bytes ends the connection:
-/// what was carried arrives, then both sides find it closed. After `stall_after` bytes nothing is carried
-/// any more; after `swallow_after` bytes what is sent is taken, and never arrives.
+/// what was carried arrives, then both sides find it closed. After `stall_after` bytes nothing is carried any more. After
+/// `swallow_after` bytes in either direction what is sent in both is taken, and never arrives; nor does anybody's end.
 struct frailty {
     static constexpr std::uint64_t never = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t cut_after = never;
@@ -46,9 +44,6 @@ public:
     std::unique_ptr<byte_stream> first() { return std::make_unique<end>(link_, 0); }
     std::unique_ptr<byte_stream> second() { return std::make_unique<end>(link_, 1); }
 
-    std::uint64_t carried_to_second() const noexcept { return link_->ways[0].carried; }
-    std::uint64_t carried_to_first() const noexcept { return link_->ways[1].carried; }
-
 private:
     struct waiting {
         boost::asio::any_io_executor on;
@@ -63,13 +58,17 @@ private:
         std::function<bool()> read, write;  // what waits: tries again, and says whether it is over
     };
 
-    struct link : std::enable_shared_from_this<link> {  // shared by both ends
+    struct link {  // shared by both ends
         way ways[2];
         bool cut = false;
         bool closed[2] = {false, false};
 
         void cut_where_due() {
             for (const way& each : ways) cut = cut || each.carried >= each.how.cut_after;
+        }
+        bool gone() const noexcept {
+            return std::any_of(std::begin(ways), std::end(ways),
+                               [](const way& each) { return each.carried >= each.how.swallow_after; });
         }
         // Whatever waits may go on now; each step may let another one.
         void stir() {
@@ -102,7 +101,7 @@ private:
                 const std::size_t count = std::min({into.size(), from.buffered.size(), from.how.piece_bytes_max});
                 if (whole.closed[me])
                     failure = boost::asio::error::operation_aborted;
-                else if (count == 0 && (whole.cut || whole.closed[1 - me]))
+                else if (count == 0 && (whole.cut || (whole.closed[1 - me] && !whole.gone())))
                     failure = boost::asio::error::eof;
                 else if (count == 0)
                     return false;
@@ -122,7 +121,7 @@ private:
             way& to = link_->ways[number_];
             to.write = [&whole = *link_, &to, from, me = number_, who = waiting{on, std::move(done)}] {
                 if (whole.closed[me]) return link::answer(who, boost::asio::error::operation_aborted, 0), true;
-                if (whole.cut || whole.closed[1 - me])
+                if (whole.cut || (whole.closed[1 - me] && !whole.gone()))
                     return link::answer(who, boost::asio::error::broken_pipe, 0), true;
                 const std::uint64_t left = std::min(to.how.cut_after, to.how.stall_after) - to.carried;
                 const std::size_t room =
@@ -132,7 +131,7 @@ private:
                 if (count == 0) return false;
                 const auto* bytes = static_cast<const std::byte*>(from.data());
                 const std::uint64_t arrives =
-                    std::min<std::uint64_t>(count, to.how.swallow_after - std::min(to.carried, to.how.swallow_after));
+                    whole.gone() ? 0 : std::min<std::uint64_t>(count, to.how.swallow_after - to.carried);
                 to.buffered.insert(to.buffered.end(), bytes, bytes + arrives);
                 to.carried += count;
                 whole.cut_where_due();

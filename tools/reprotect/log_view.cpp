@@ -63,6 +63,8 @@ std::string log_view::line_of(const server_event& what) const {
 }
 
 void log_view::on_event(const server_event& what) {
+    // One of no consequence here is one that the peer was told of, and so its user.
+    told_of_problem_ = told_of_problem_ || what.name == "refused";
     if (how_.problems_only && what.level == server_event::severity::info) return;
     if (lost_ != 0) {
         const server_event gap{server_event::severity::warning, "log-lines-lost", {{"count", std::to_string(lost_)}}};

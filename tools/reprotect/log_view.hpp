@@ -30,7 +30,7 @@ public:
     void on_event(const server_event& what) override;
     void on_listening(const std::vector<std::string>& addresses) override;
 
-    /// Whether a warning or an error was shown.
+    /// Whether a warning or an error was shown, or the peer was told of a refusal.
     bool told_of_problem() const noexcept { return told_of_problem_; }
 
 private:
