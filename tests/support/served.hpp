@@ -1,5 +1,5 @@
-// The server as a process of its own: `reprotect serve` on a free port of 127.0.0.1, read from its standard output; and what it
-// logged, field by field. Its records are its own, as those of another machine would be.
+// A server as a process of its own, `reprotect serve` on a free port of 127.0.0.1 that is read from its standard
+// output; and what it logged, field by field. Its records are its own, as those of another machine would be.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -47,7 +47,7 @@ public:
         return lines;
     }
 
-    /// A field of the nth event of this name, from 0 on, without its quotes; waits for the event. Empty where there is none.
+    /// A field of the nth event of this name, from 0 on, without its quotes; waits for the event. Empty: there is none.
     std::string logged(const std::string& event, const std::string& field, std::size_t nth = 0) const {
         std::string line;
         wait_until([&] {

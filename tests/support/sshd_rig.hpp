@@ -1,5 +1,6 @@
-// An sshd of the test's own on 127.0.0.1, with keys and configuration in a folder that goes with it. It lets in the user who
-// runs the test, by key alone, and nobody else; nothing of the user's own ssh configuration is read or written.
+// An sshd of the test's own on 127.0.0.1, with keys and configuration in a folder that goes with it. It lets in the
+// user who runs the test, by key alone, and nobody else; nothing of the user's own ssh configuration is read or
+// written.
 #pragma once
 
 #include <arpa/inet.h>

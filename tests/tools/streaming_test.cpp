@@ -1,6 +1,6 @@
-// The streaming story over TLS, told by two processes of the tool as two machines would run it: a key is made, a server is
-// started, disks are pushed and pulled, and whoever may not is refused with the exit code that the contract names. What a
-// command line alone gets wrong is serve_test's.
+// The streaming story over TLS, told by two processes of the tool as two machines would run it: a key is made, a server
+// is started, disks are pushed and pulled, and whoever may not is refused with the exit code that the contract names.
+// What a command line alone gets wrong is serve_test's.
 #include <catch2/catch.hpp>
 
 #include <arpa/inet.h>
@@ -316,7 +316,7 @@ TEST_CASE("a server is given its listening socket by a service manager", "[tool]
     const std::string port = std::to_string(ntohs(address.sin_port));
     process early(rig.command(words{"checksum", "reprotect://127.0.0.1:" + port + "/a", "--quiet"} + rig.with_key()));
 
-    // The descriptor goes to the shell under a number of its own, and under 3 to the server, with the shell's process id.
+    // The shell has the descriptor under a number of its own, the server under 3, and both have one process id.
     served here(
         rig, words{"--export", "a=" + a} + rig.with_key(),
         {"bash", "-c", "exec 3<&" + std::to_string(socket) + "; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""});
