@@ -59,7 +59,8 @@ void target_peer::take(hello&& what) {
     shape_ = what.shape;
     entries_window_ = std::min(what.digest_entries, config_.digest_entries);
     entries_granted_ = entries_window_;
-    digester_ = std::make_shared<const digester>(what.algorithm, derive_secret(what.nonce, config_.nonce, config_.binding));
+    digester_ =
+        std::make_shared<const digester>(what.algorithm, derive_secret(what.nonce, config_.nonce, config_.binding));
     zero_.emplace(*digester_, shape_);
     map_ = digest_map(shape_, what.algorithm);
     builder_.emplace(shape_.disk_bytes, shape_.block_bytes, std::nullopt);

@@ -9,9 +9,9 @@
 #include "reprotect/checksum.hpp"
 
 #include "base/assert.hpp"
+#include "base/caught_error.hpp"
 #include "peer/run_builder.hpp"
 #include "plan/digest_tree.hpp"
-#include "base/caught_error.hpp"
 #include "scan/disk_worker.hpp"
 
 namespace reprotect {

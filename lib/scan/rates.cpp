@@ -23,9 +23,9 @@
 
 #include "base/assert.hpp"
 #include "base/buffer_pool.hpp"
+#include "base/caught_error.hpp"
 #include "codec/compressor.hpp"
 #include "codec/digester.hpp"
-#include "base/caught_error.hpp"
 #include "scan/disk_worker.hpp"
 
 namespace reprotect {
