@@ -44,7 +44,7 @@ struct peer_request {
 };
 
 namespace detail {
-void start_peer(worker_executor network, worker_executor workers, peer_request request,
+void start_peer(const worker_executor& network, worker_executor workers, peer_request request,
                 std::function<void(sync_report)> done);
 }  // namespace detail
 
@@ -61,7 +61,7 @@ auto async_sync_with_peer(worker_executor network, worker_executor workers, peer
         [](auto handler, worker_executor on, worker_executor with, peer_request what) {
             auto shared = std::make_shared<decltype(handler)>(std::move(handler));  // std::function must be copyable
             auto work = boost::asio::make_work_guard(*shared);
-            detail::start_peer(std::move(on), std::move(with), std::move(what), [shared, work](sync_report report) {
+            detail::start_peer(on, std::move(with), std::move(what), [shared, work](sync_report report) {
                 auto executor = boost::asio::get_associated_executor(*shared);
                 boost::asio::dispatch(executor,
                                       [shared, report = std::move(report)]() mutable { (*shared)(std::move(report)); });

@@ -19,8 +19,9 @@ constexpr Integer load(std::span<const std::byte> bytes, std::size_t at) {
 /// The same way back; a value that needs more than `Bytes` bytes loses its upper ones.
 template <std::size_t Bytes = 0, typename Integer>
 constexpr void store(std::span<std::byte> bytes, std::size_t at, Integer value) {
-    static_assert(Bytes <= sizeof(Integer));
-    for (std::size_t i = 0; i < (Bytes == 0 ? sizeof(Integer) : Bytes); ++i)
+    constexpr std::size_t integer_bytes = sizeof(Integer);
+    static_assert(Bytes <= integer_bytes);
+    for (std::size_t i = 0; i < (Bytes == 0 ? integer_bytes : Bytes); ++i)
         bytes[at + i] = static_cast<std::byte>(std::uint64_t{value} >> (8 * i));
 }
 

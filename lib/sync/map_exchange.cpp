@@ -49,7 +49,7 @@ public:
           }) {}
     digesting(const digesting&) = delete;
     digesting& operator=(const digesting&) = delete;
-    ~digesting() {
+    ~digesting() override {
         stop_.request_stop();
         thread_.join();
     }

@@ -20,12 +20,12 @@ namespace {
 using boost::asio::awaitable;
 
 struct pending_peer {
-    pending_peer(peer_request asked, worker_executor network, worker_executor with,
+    pending_peer(peer_request asked, const worker_executor& network, worker_executor with,
                  std::function<void(sync_report)> then)
         : request(std::move(asked)),
           workers(std::move(with)),
           done(std::move(then)),
-          network_busy(std::move(network)),
+          network_busy(network),
           workers_busy(workers) {}
 
     peer_request request;
@@ -73,12 +73,12 @@ void fail(pending_peer& self, error why) {
 
 }  // namespace
 
-void detail::start_peer(worker_executor network, worker_executor workers, peer_request request,
+void detail::start_peer(const worker_executor& network, worker_executor workers, peer_request request,
                         std::function<void(sync_report)> done) {
     REPROTECT_ASSERT(request.disk != nullptr && request.stream != nullptr);
     if (request.role == peer_role::target) request.options.within.reset();  // the source's alone
     check_options(request.options, request.role == peer_role::source ? request.disk->size() : 0);
-    const channel::strand strand(std::move(network));
+    const channel::strand strand(network);
     const std::string far_name = request.far_name.empty() ? "the other side" : request.far_name;
     auto meter = std::make_shared<wire_meter>();
     meter->limit = request.limit;

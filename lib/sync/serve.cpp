@@ -108,7 +108,7 @@ auto on_worker(const worker_executor& workers, Function function) {
     using result = decltype(function());
     return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void(std::exception_ptr, result)>(
         [workers, function = std::move(function)](auto&& handler) mutable {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::move(handler));
+            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::forward<decltype(handler)>(handler));
             boost::asio::post(workers, [shared, function = std::move(function)]() mutable {
                 std::exception_ptr failure;
                 result value{};

@@ -44,7 +44,8 @@ struct far_end {
     bool wants_differential = false;      ///< a target here asks for the extents that a comparison found
 };
 
-class session : public std::enable_shared_from_this<session>, private channel_user {  // shared by its pending handlers
+class session final : public std::enable_shared_from_this<session>,
+                      private channel_user {  // shared by its pending handlers
 public:
     using completion = std::function<void(sync_report)>;
     using executor = boost::asio::strand<worker_executor>;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -496,7 +497,7 @@ void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
     switch (kind) {
         case frame_kind::status: {
             auto status = checked(decode_status(payload), kind);
-            if (status) user_->on_frame(std::move(*status));
+            if (status) user_->on_frame(*status);
             return;
         }
         case frame_kind::notice: {

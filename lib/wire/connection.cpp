@@ -29,8 +29,8 @@ constexpr const char* exporter_label = "EXPORTER-reprotect";
 auto handshake(tls_stream& stream, const boost::asio::any_io_executor& on, boost::system::error_code& failure) {
     return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
         [&stream, on, &failure](auto&& handler) {
-            auto shared =
-                std::make_shared<std::decay_t<decltype(handler)>>(std::move(handler));  // std::function copies
+            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
+                std::forward<decltype(handler)>(handler));  // std::function copies
             stream.async_handshake(on, [shared, &failure](boost::system::error_code why, std::size_t) {
                 failure = why;
                 std::move (*shared)();

@@ -583,7 +583,7 @@ struct append_message {
     void operator()(const narrow& value) const { append_one(out, frame_kind::narrow, value); }
     void operator()(const block_digests& value) const { append_one(out, frame_kind::block_digests, value); }
     void operator()(const verdict& value) const { append_one(out, frame_kind::verdict, value); }
-    void operator()(const chunk_data&) const { REPROTECT_ASSERT(!"data goes in batches"); }
+    void operator()(const chunk_data&) const { assertion_failed("data goes in batches", __FILE__, __LINE__); }
     void operator()(const resend& value) const { append_one(out, frame_kind::resend, value); }
     void operator()(const credit& value) const { append_one(out, frame_kind::credit, value); }
     void operator()(const end_of_data& value) const { append_one(out, frame_kind::end_of_data, value); }

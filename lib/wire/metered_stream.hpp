@@ -119,7 +119,7 @@ public:
     auto async_read_some(const Buffers& into, Token&& token) {
         return boost::asio::async_initiate<Token, void(boost::system::error_code, std::size_t)>(
             [this](auto&& handler, const Buffers& buffers) {
-                start_read(buffers, std::forward<decltype(handler)>(handler));
+                this->start_read(buffers, std::forward<decltype(handler)>(handler));
             },
             token, into);
     }
@@ -129,7 +129,7 @@ public:
     auto async_write_some(const Buffers& from, Token&& token) {
         return boost::asio::async_initiate<Token, void(boost::system::error_code, std::size_t)>(
             [this](auto&& handler, const Buffers& buffers) {
-                start_write(buffers, std::forward<decltype(handler)>(handler));
+                this->start_write(buffers, std::forward<decltype(handler)>(handler));
             },
             token, from);
     }

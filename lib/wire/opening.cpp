@@ -30,7 +30,8 @@ constexpr auto parting_patience = std::chrono::seconds(5);  // guessed: a refusa
 auto start_read(byte_stream& from, const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into) {
     return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, transfer>(
         [&from, on, into](auto&& handler) {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::move(handler));  // copyable
+            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
+                std::forward<decltype(handler)>(handler));  // copyable
             from.async_read_some(on, into, [shared](boost::system::error_code failure, std::size_t count) {
                 std::move (*shared)(failure, count);
             });
@@ -41,7 +42,8 @@ auto start_read(byte_stream& from, const boost::asio::any_io_executor& on, boost
 auto start_write(byte_stream& to, const boost::asio::any_io_executor& on, boost::asio::const_buffer from) {
     return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, transfer>(
         [&to, on, from](auto&& handler) {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::move(handler));  // copyable
+            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
+                std::forward<decltype(handler)>(handler));  // copyable
             to.async_write_some(on, from, [shared](boost::system::error_code failure, std::size_t count) {
                 std::move (*shared)(failure, count);
             });

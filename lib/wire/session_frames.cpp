@@ -149,8 +149,8 @@ void append(std::vector<std::byte>& out, const wire_confirm& value) {
 
 wire_result<wire_confirm> decode_confirm(std::span<const std::byte> payload) {
     field_reader from(payload);
-    wire_confirm value{from.array<32>()};
-    return from.done(std::move(value));
+    const wire_confirm value{from.array<32>()};
+    return from.done(value);
 }
 
 void append(std::vector<std::byte>& out, const wire_status& value) {
@@ -177,7 +177,7 @@ wire_result<wire_status> decode_status(std::span<const std::byte> payload) {
     }
     value.decided_bytes = from.number();
     value.proved_bytes = from.number();
-    return from.done(std::move(value));
+    return from.done(value);
 }
 
 void append(std::vector<std::byte>& out, const wire_notice& value) {
@@ -226,7 +226,7 @@ wire_result<wire_map_end> decode_map_end(std::span<const std::byte> payload) {
     value.read_bytes = from.number();
     value.duration_us = from.number();
     value.root = from.value();
-    return from.done(std::move(value));
+    return from.done(value);
 }
 
 void append_changes(std::vector<std::byte>& out, std::span<const change> changes) {

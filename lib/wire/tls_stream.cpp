@@ -22,9 +22,8 @@
 namespace reprotect {
 namespace {
 
-constexpr std::size_t record_bytes = 16 * 1024;       // specified: the most that a TLS record carries
 constexpr std::size_t read_ahead_bytes = 128 * 1024;  // measured: eight records a system call
-constexpr std::size_t written_at_once = 256 * 1024;   // guessed: lets other handlers have a turn
+constexpr std::size_t written_at_once = 128 * 1024;   // measured: eight records a system call, and still in the cache
 
 }  // namespace
 
