@@ -48,12 +48,14 @@ struct call {
     worker_pool pool;  // ends before the context that its tasks post to
     std::unique_ptr<ssh_process> ssh;
     connection link;
+    std::function<void()> close = [] {};          // what ends a handshake
     boost::asio::cancellation_signal cancelling;  // of connecting and asking
 
     // From any thread. Before the session has begun there is nothing to be stopped gently.
     void break_off() {
         boost::asio::post(strand, [this] {
             if (link.stream) link.stream->close();
+            close();
             cancelling.emit(boost::asio::cancellation_type::terminal);
         });
     }
@@ -105,6 +107,7 @@ awaitable<std::array<std::byte, 32>> connect_and_ask(call* self, wire_request wi
         terms.credentials = self->how.credentials;
         terms.purpose = purpose_of(wish.role);
         terms.limit = self->how.limit;
+        terms.close = &self->close;
         terms.patience = std::min<std::chrono::milliseconds>(self->how.patience, terms.patience);
         self->link = co_await dial(std::move(terms));
     }

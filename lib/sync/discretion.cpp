@@ -20,8 +20,16 @@ std::string replaced(std::string text, const known_as& names) {
 }
 
 bool tells_too_much(std::string text, const known_as& names) {
-    for (std::size_t at = 0; !names.far.empty() && (at = text.find(names.far)) != std::string::npos;)
-        text.erase(at, names.far.size());
+    // Only as a whole: the peer chose that name, and might have chosen a slash.
+    const auto part_of_name = [](const std::string& in, std::size_t at) {
+        return at < in.size() && (is_word(in, at) || in[at] == '/' || in[at] == '.' || in[at] == '-' || in[at] == '_');
+    };
+    const std::size_t length = names.far.size();
+    for (std::size_t at = length == 0 ? std::string::npos : text.find(names.far); at != std::string::npos;) {
+        const bool whole = length > 1 && (at == 0 || !part_of_name(text, at - 1)) && !part_of_name(text, at + length);
+        if (whole) text.erase(at, length);
+        at = text.find(names.far, at + (whole ? 0 : 1));
+    }
     return text.find('/') != std::string::npos || text.find("process ") != std::string::npos;
 }
 

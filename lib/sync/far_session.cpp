@@ -345,7 +345,7 @@ error session::named_by_far_side(const error& why) const {
     if (kind == error_kind::interrupted)
         return error(error_kind::peer, std::string(role) + " at " + far_->link->far_name() + " was stopped",
                      {.operation = detail.operation, .hint = "run the same again: it goes on from there"});
-    return error(why.kind(), std::string(role) + " at " + far_->link->far_name() + ": " + why.what(),
+    return error(kind, std::string(role) + " at " + far_->link->far_name() + ": " + on_one_line(why.what()),
                  std::move(detail));
 }
 

@@ -236,6 +236,7 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
     }
     const std::span<const std::byte> file(work.file());
     for (std::size_t at = 0; at < file.size(); at += written_at_once) {
+        if (terms.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
         frame.clear();
         append_map_pieces(frame, file.subspan(at, std::min(written_at_once, file.size() - at)));
         co_await write_in_time(link, frame, terms.patience);

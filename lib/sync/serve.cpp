@@ -457,7 +457,7 @@ void remove_if_created(const device& disk) {
     struct stat opened {
     }, now{};
     if (::fstat(native->descriptor, &opened) == 0 && ::lstat(native->path.c_str(), &now) == 0 &&
-        opened.st_dev == now.st_dev && opened.st_ino == now.st_ino)
+        opened.st_dev == now.st_dev && opened.st_ino == now.st_ino && now.st_blocks == 0)  // nobody else filled it
         ::unlink(native->path.c_str());
 }
 

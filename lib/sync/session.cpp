@@ -321,10 +321,10 @@ void session::stop_peers() {
     // Nothing is left to do here but to hear how the other side ends: that may take long.
     const bool waits = far_ && done_sides_[index(far_->here)] && !failure_ && !preparing_ &&
                        (goodbye_said_ || (far_->here == side::target && !far_goodbye_));
-    if (waits && !ending_) return far_->link->break_off("it did not end in time");
-    if (concluding_) return;
     const error interrupted(error_kind::interrupted, "interrupted",
                             {.hint = "run the same sync again: it goes on from there"});
+    if (waits && !ending_) return far_->link->lose(interrupted);
+    if (concluding_) return;
     if (!source_peer_ && !target_peer_) {
         if (preparing_ || !far_) {
             if (!failure_) failure_ = interrupted;
@@ -360,7 +360,6 @@ void session::conclude() {
     }
     if (keeper_) keeper_->release();
     boost::asio::post(strand_, [self = shared_from_this()] {
-        self->on_cancel_.reset();
         if (self->keeper_)
             for (std::string& text : self->keeper_->take_warnings()) self->warnings_.push_back(std::move(text));
         for (std::string& text : std::exchange(self->known_.warnings, {})) self->warnings_.push_back(std::move(text));
@@ -382,6 +381,7 @@ void session::look_at_source_again() {
 
 // The report goes out, and nothing of it stays behind: this object may end on another thread.
 void session::finish() {
+    on_cancel_.reset();
     known_.guard.reset();
     sync_report report = make_report();
     failure_.reset();

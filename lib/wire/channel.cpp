@@ -563,11 +563,13 @@ void channel::tick() {
     const auto give_up = [this](const std::string& what) {
         lose(error(error_kind::peer, what, {.operation = "receive", .hint = "check the other side and the network"}));
     };
+    // A write ends when much of it has gone; that it moves shows on the wire.
+    if (std::exchange(sent_at_tick_, meter_->sent_bytes) != meter_->sent_bytes) last_wrote_ = now;
+    if (!writing_.empty() && now - last_wrote_ > options_.patience)
+        return give_up(options_.far_name + " took nothing of what was sent for " + in_seconds(options_.patience));
     if (received_at_goodbye_) return;  // it has no more to say; what is left is this side's to do
     if (!held_ && slots_.size() < slots_max && now - last_heard_ > options_.patience)
         return give_up("nothing was heard from " + options_.far_name + " for " + in_seconds(options_.patience));
-    if (!writing_.empty() && now - last_wrote_ > options_.patience)
-        return give_up(options_.far_name + " took nothing of what was sent for " + in_seconds(options_.patience));
     // A flush may take its time, however short the patience with the network is.
     const auto without_progress = std::max<std::chrono::milliseconds>(silence_factor * options_.patience, 600s);
     if (!held_ && now - last_message_ > without_progress)

@@ -106,6 +106,8 @@ public:
     void close() noexcept;
     /// The other side broke a rule: the connection ends, and `on_lost` says why.
     void break_off(const std::string& what);
+    /// The same for a reason of this side's.
+    void lose(error why);
 
     /// Up to the goodbye where there was one.
     channel_counts sent() const noexcept;
@@ -144,7 +146,6 @@ private:
 
     void arm_tick();
     void tick();
-    void lose(error why);
     void lose_if_all_read();
     void linger_or_end();
     void end_lingering();
@@ -193,6 +194,7 @@ private:
 
     boost::asio::steady_timer tick_timer_;
     clock::time_point last_heard_, last_message_, last_wrote_;
+    std::uint64_t sent_at_tick_ = 0;  // bytes
 
     std::function<void()> finished_;
     std::optional<clock::time_point> linger_until_;

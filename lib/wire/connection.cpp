@@ -138,7 +138,9 @@ awaitable<connection> dial(dial_terms terms) {
     bool late = false;
     {
         const deadline<tls_stream> limit(on, *secure, terms.patience);
+        if (terms.close) *terms.close = [&secure] { secure->close(); };
         co_await handshake(*secure, on, failure);
+        if (terms.close) *terms.close = [] {};
         late = limit.passed();
     }
     if (late)

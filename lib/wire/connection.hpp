@@ -37,6 +37,7 @@ struct dial_terms {
     client_purpose purpose = client_purpose::reader;
     std::shared_ptr<rate_limiter> limit;
     std::chrono::milliseconds patience{10'000};  ///< for each address, and for the handshake
+    std::function<void()>* close = nullptr;      ///< set to what ends the handshake from outside, while it lasts
 };
 
 /// Resolves, connects and secures. Throws `error`: `peer`, what credentials' files are refused for, or `usage` for plain text to

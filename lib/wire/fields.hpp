@@ -136,7 +136,7 @@ public:
 
     /// What was read, if no rule was broken and nothing is left.
     template <typename Value>
-    wire_result<Value> done(Value&& result) {
+    wire_result<std::decay_t<Value>> done(Value&& result) {
         if (good() && !left_.empty()) refuse(wire_error::trailing_bytes);
         if (!good()) return make_error_code(failed_);
         return std::forward<Value>(result);

@@ -85,7 +85,7 @@ private:
     void remove_if_created() noexcept {
         struct stat now {};
         const bool same = !path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == file_.st_dev &&
-                          now.st_ino == file_.st_ino;
+                          now.st_ino == file_.st_ino && now.st_blocks == 0;  // nobody else filled it
         if (created_ && same) ::unlink(path_.c_str());
         created_ = false;
     }
