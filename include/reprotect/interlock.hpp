@@ -43,7 +43,7 @@ class target_guard {
 public:
     virtual ~target_guard() = default;
 
-    /// Throws `in_use` when somebody else wrote to the target, stays with it open for writing for a second, or came to use it in
+    /// Throws `device_io` when the target, a file, was removed; `in_use` when somebody else wrote to the target, stays with it open for writing for a second, or came to use it in
     /// another way; without fanotify (see `guard_target`) as soon as somebody opens it for writing. Then throws for ever.
     /// Cheap: two system calls; where no lease is to be had, a look at all processes every two seconds, every
     /// ten where that is slow.

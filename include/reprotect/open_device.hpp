@@ -42,6 +42,10 @@ struct open_options {
 /// is checked is what the descriptor holds.
 std::unique_ptr<device> open_device(const std::string& name, const open_options& options = {});
 
+/// Takes away a file that `open_device` created, if nobody else uses it and no data was written to it: a file of nothing would
+/// look like a disk of zeroes. Waits a second for others to go away; where anything is in doubt the file stays.
+void remove_if_untouched(device& disk) noexcept;
+
 /// The path of the file or block device that a name stands for ("raw:PATH" without its prefix); nothing for a name that stands
 /// for something else: an export, the disk inside an image, a scheme that is not known. Only looks at the name.
 std::optional<std::string> named_path(const std::string& name);

@@ -101,6 +101,7 @@ public:
         }
         is_file_ = S_ISREG(status.st_mode);
         lock_against_syncs();
+        refuse_removed();  // what was removed while another held it
         if (!is_file_) claim_block_device();
         lock_files_below();
         wait_until_unused();
@@ -125,6 +126,7 @@ private:
     void wait_until_unused();
     void keep_machines_out();
     bool has_other_descriptions() const;
+    void refuse_removed();
     void scan(clock::time_point now);
     [[noreturn]] void fail(error why) {
         failure_ = why;
@@ -270,8 +272,21 @@ void native_guard::keep_machines_out() {
         if (each.kind == use_kind::image_lock) throw in_use(name_, {each});
 }
 
+// A file without a name goes when it is closed, and all that was written to it.
+void native_guard::refuse_removed() {
+    struct stat status {};
+    if (!is_file_ || ::fstat(descriptor_.get(), &status) != 0 || status.st_nlink != 0) return;
+    error_detail detail;
+    detail.device = name_;
+    detail.operation = "hold";
+    detail.hint = "find out who removed it, then run the sync again";
+    fail(error(error_kind::device_io, "target " + name_ + " was removed: what is written to it would be lost",
+               std::move(detail)));
+}
+
 void native_guard::check() {
     if (failure_) throw *failure_;
+    refuse_removed();
     if (watch_.working())
         if (const int writer = watch_.foreign_writer(); writer != 0)
             fail(in_use(name_, (writer > 0 ? describe_process(writer) : "another process") + " wrote to it meanwhile",

@@ -14,7 +14,6 @@
 
 #include "base/assert.hpp"
 #include "base/caught_error.hpp"
-#include "plan/file_format.hpp"
 #include "sync/map_exchange.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
@@ -208,14 +207,10 @@ sync_report run_with(const sync_request& given, const std::string& remote, const
     return result;
 }
 
-session_mode mode_of(const sync_request& request) {
-    return request.options.dry_run ? session_mode::dry_run : session_mode::sync;
-}
-
 }  // namespace
 
 sync_report sync_with_remote(const sync_request& request, const std::string& remote, const connect_options& how) {
-    return run_with(request, remote, how, mode_of(request));
+    return run_with(request, remote, how, mode_of(request.options));
 }
 
 sync_report diff_with_remote(const sync_request& request, const std::string& remote, const connect_options& how) {
@@ -242,29 +237,25 @@ checksum_report checksum_remote(const std::string& remote, const checksum_option
 
     std::exception_ptr failed;
     checksum_report report;
-    const std::stop_callback on_cancel(cancel, [&self] {
-        boost::asio::post(self.strand, [&self] {
-            if (self.link.stream) self.link.stream->close();
-        });
-    });
-    boost::asio::co_spawn(self.strand, connect_and_ask(&self, std::move(wish)),
-                          [&](std::exception_ptr failure, std::array<std::byte, 32>) {
-                              if (failure) {
-                                  failed = failure;
-                                  return self.over();
-                              }
-                              boost::asio::co_spawn(self.strand,
-                                                    receive_map(self.link, options, how.patience, listener),
-                                                    [&](std::exception_ptr later, checksum_report got) {
-                                                        failed = later;
-                                                        report = std::move(got);
-                                                        self.link.stream->close();
-                                                        self.over();
-                                                    });
-                          });
-    self.run();
-    if (!failed) return report;
+    const auto end = [&](std::exception_ptr failure, checksum_report got) {
+        failed = failure;
+        report = std::move(got);
+        if (self.link.stream) self.link.stream->close();
+        self.over();
+    };
+    {
+        const std::stop_callback on_cancel(cancel, [&self] { self.break_off(); });
+        boost::asio::co_spawn(self.strand, connect_and_ask(&self, std::move(wish)),
+                              boost::asio::bind_cancellation_slot(
+                                  self.cancelling.slot(), [&](std::exception_ptr failure, std::array<std::byte, 32>) {
+                                      if (failure || cancel.stop_requested()) return end(failure, {});
+                                      boost::asio::co_spawn(
+                                          self.strand, receive_map(self.link, options, how.patience, listener), end);
+                                  }));
+        self.run();
+    }
     if (cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
+    if (!failed) return report;
     try {
         std::rethrow_exception(failed);
     } catch (...) {

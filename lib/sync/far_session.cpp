@@ -148,50 +148,52 @@ void session::take_failure_of_far_side(error why) {
 struct session::far_view {
     preparation known;
     sync_options options;
-    std::unique_ptr<far_disk> disk;
+    std::unique_ptr<far_disk> source;  // where it is the far one
 };
 
 void session::receive_hello(hello&& what) {
     preparing_ = true;
     auto theirs = std::make_shared<hello>(std::move(what));
-    boost::asio::post(workers_, [self = shared_from_this(), theirs] {
+    // A copy: the listener in it may be let go meanwhile.
+    boost::asio::post(workers_, [self = shared_from_this(), theirs, asked = request_] {
         std::optional<error> refused;
-        auto seen = std::make_shared<far_view>();
+        auto seen = std::make_shared<std::optional<far_view>>();
         try {
-            *seen = self->is_here(side::source) ? self->check_far_target(*theirs) : self->prepare_for_source(*theirs);
+            *seen = self->is_here(side::source) ? self->check_far_target(*theirs, asked)
+                                                : self->prepare_for_source(*theirs, asked);
         } catch (...) {
             refused = caught_error("");
         }
         boost::asio::post(self->strand_, [self, theirs, seen, refused = std::move(refused)] {
             self->preparing_ = false;
-            self->take_view(std::move(*seen));
-            // Whatever ended the session meanwhile: a target has no peer yet, a source's has failed or has yet to hear of it.
-            if (!self->source_peer_) {
-                if (refused || self->failure_) return self->refuse(refused ? *refused : *self->failure_);
-            } else if (self->done_sides_[static_cast<std::size_t>(side::source)]) {
-                return self->conclude_when_idle();
-            } else if (refused || self->failure_) {
-                if (refused)
-                    self->events_.push_back({side::source, action_failed{*refused}});
-                else
-                    self->events_.push_back({side::source, message(failed{*std::exchange(self->failure_, {})})});
-                return self->guarded([&] { self->exchange(); });
-            }
-            self->guarded([&] { self->accept_hello(std::move(*theirs)); });
+            if (*seen) self->take_view(std::move(**seen));
+            self->answer_hello(std::move(*theirs), refused);
         });
     });
 }
 
+// Whatever ended the session meanwhile: a target has no peer yet, a source's has failed or has yet to hear of it.
+void session::answer_hello(hello&& theirs, const std::optional<error>& refused) {
+    if (!source_peer_) {
+        if (refused || failure_) return refuse(refused ? *refused : *failure_);
+    } else if (broken_ || done_sides_[static_cast<std::size_t>(side::source)]) {
+        return conclude_when_idle();
+    } else if (refused || failure_) {
+        if (refused)
+            events_.push_back({side::source, action_failed{*refused}});
+        else
+            events_.push_back({side::source, message(failed{*std::exchange(failure_, {})})});
+        return guarded([this] { exchange(); });
+    }
+    guarded([&] { accept_hello(std::move(theirs)); });
+}
+
 void session::take_view(far_view&& seen) {
-    if (!seen.disk) return;
     known_ = std::move(seen.known);
     request_.options = std::move(seen.options);
-    if (is_here(side::source)) {
-        stand_in_ = std::move(seen.disk);
-        return;
-    }
-    request_.source = seen.disk.get();
-    stand_in_source_ = std::move(seen.disk);
+    if (is_here(side::source)) return;
+    request_.source = seen.source.get();
+    stand_in_source_ = std::move(seen.source);
     if (far_->wants_differential) far_differential_.emplace(request_.source->size());
 }
 
@@ -210,25 +212,23 @@ void session::accept_hello(hello&& what) {
 }
 
 // On a worker. The target is a disk of its own, and this is the right direction.
-session::far_view session::check_far_target(const hello& theirs) const {
-    const std::string name = far_->far_name.empty() ? on_one_line(theirs.disk.name) : far_->far_name;
+session::far_view session::check_far_target(const hello& theirs, sync_request asked) const {
+    far_disk target(name_of_far_disk(theirs), theirs.disk, theirs.shape.disk_bytes);
+    if (mode_ != session_mode::compare && would_change(theirs.disk.place, far_place_of(*asked.source)))
+        throw same_disk_error(asked.source->name(), target.name());
+    asked.options.reverse = asked.options.reverse || theirs.permits.reverse;
     far_view seen;
-    seen.options = request_.options;
-    seen.disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
-    if (mode_ != session_mode::compare && would_change(theirs.disk.place, far_place_of(*request_.source)))
-        throw same_disk_error(request_.source->name(), name);
-    sync_request request = request_;
-    seen.options.reverse = request.options.reverse = request.options.reverse || theirs.permits.reverse;
     seen.known.source_in_use = known_.source_in_use;
-    prepare_far_target(request, *seen.disk, mode_, seen.known);
+    prepare_far_target(asked, target, mode_, seen.known);
     seen.known.mode = theirs.findings.full_copy ? sync_mode::full : sync_mode::differential;
     seen.known.reason = on_one_line(theirs.findings.reason);
+    seen.options = std::move(asked.options);
     return seen;
 }
 
 // On a worker. What the source wants is what this side was asked for, and the target may be used for it.
-session::far_view session::prepare_for_source(const hello& theirs) const {
-    const sync_options& ours = request_.options;
+session::far_view session::prepare_for_source(const hello& theirs, sync_request asked) const {
+    sync_options& ours = asked.options;
     const bool reread = ours.verify == verify_level::reread && mode_ == session_mode::sync;
     if (theirs.mode != mode_ || theirs.reread != reread || theirs.algorithm != ours.algorithm ||
         theirs.shape.block_bytes != ours.block_bytes || theirs.shape.chunk_bytes != ours.chunk_bytes)
@@ -238,21 +238,23 @@ session::far_view session::prepare_for_source(const hello& theirs) const {
     if (theirs.shape.disk_bytes > wire_offset_max)
         throw error(error_kind::peer,
                     "the source at " + far_->link->far_name() + " claims a disk of more than 2^62 bytes");
-    const std::string name = far_->far_name.empty() ? on_one_line(theirs.disk.name) : far_->far_name;
     far_view seen;
-    seen.disk = std::make_unique<far_disk>(name, theirs.disk, theirs.shape.disk_bytes);
+    seen.source = std::make_unique<far_disk>(name_of_far_disk(theirs), theirs.disk, theirs.shape.disk_bytes);
     if (mode_ != session_mode::compare && would_change(far_place_of(*target_), theirs.disk.place))
-        throw same_disk_error(name, target_->name());
-    sync_request request = request_;
-    request.source = seen.disk.get();
-    request.options.allow_larger = ours.allow_larger || theirs.permits.allow_larger;
-    request.options.truncate = ours.truncate || theirs.permits.truncate;
-    request.options.reverse = ours.reverse || theirs.permits.reverse;
-    if (!theirs.whole) request.options.within = extent_set{};  // which, only the source knows
-    check_options(request.options, theirs.shape.disk_bytes);
-    seen.known = prepare_session(request, *target_, mode_);
-    seen.options = std::move(request.options);
+        throw same_disk_error(seen.source->name(), target_->name());
+    asked.source = seen.source.get();
+    ours.allow_larger = ours.allow_larger || theirs.permits.allow_larger;
+    ours.truncate = ours.truncate || theirs.permits.truncate;
+    ours.reverse = ours.reverse || theirs.permits.reverse;
+    if (!theirs.whole) ours.within = extent_set{};  // which, only the source knows
+    check_options(ours, theirs.shape.disk_bytes);
+    seen.known = prepare_session(asked, *target_, mode_);
+    seen.options = std::move(ours);
     return seen;
+}
+
+std::string session::name_of_far_disk(const hello& theirs) const {
+    return far_->far_name.empty() ? on_one_line(theirs.disk.name) : far_->far_name;
 }
 
 // ---- the end ----

@@ -177,6 +177,10 @@ bool holds_no_data(device& target) try {
 
 }  // namespace
 
+session_mode mode_of(const sync_options& options) noexcept {
+    return options.dry_run ? session_mode::dry_run : session_mode::sync;
+}
+
 sync_request as_comparison(sync_request request) {
     request.options.keep_differential = true;
     request.options.dry_run = false;

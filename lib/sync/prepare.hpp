@@ -26,6 +26,9 @@ struct preparation {
     std::vector<std::string> warnings;
 };
 
+/// Of a sync.
+session_mode mode_of(const sync_options& options) noexcept;
+
 /// What a diff asks for: the extents, and nothing written or recorded.
 sync_request as_comparison(sync_request request);
 

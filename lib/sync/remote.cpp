@@ -109,9 +109,7 @@ void detail::start_peer(const worker_executor& network, worker_executor workers,
             far.binding = binding;
             far.alias = from.disk_name;
             far.wants_differential = from.compare_only && from.role == peer_role::target;
-            const session_mode mode = from.compare_only      ? session_mode::compare
-                                      : from.options.dry_run ? session_mode::dry_run
-                                                             : session_mode::sync;
+            const session_mode mode = from.compare_only ? session_mode::compare : mode_of(from.options);
             std::make_shared<session>(self->workers, request_of(from), mode, std::move(far), std::move(self->done))
                 ->start();
         });

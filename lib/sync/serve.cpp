@@ -5,8 +5,7 @@
 // the oldest goes, so that who is quick to say who it is gets in past any number of those who never do.
 #include "reprotect/serve.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/socket.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -270,8 +269,10 @@ awaitable<void> running_server::accept_on(tcp::acceptor* from) {
         if (stopping_) co_return;
         if (failure) {
             log(severity::warning, "accept-failed", {{"message", failure.message()}});
-            // Descriptors may be short for a moment. Those who do not say who they are give theirs up first.
-            if (!unknown_.empty()) {
+            // Those who do not say who they are give their descriptors up first.
+            const bool short_of_them = failure == boost::asio::error::no_descriptors ||
+                                       failure == boost::system::errc::too_many_files_open_in_system;
+            if (short_of_them && !unknown_.empty()) {
                 evict(unknown_.front());
                 continue;
             }
@@ -390,6 +391,7 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
     if (refused) {
         const error told = guest->lease ? discreet(*refused, {guest->lease->disk(), guest->lease->alias()}) : *refused;
         guest->told = true;
+        guest->in_session = false;
         co_await first.refuse(told);
         throw *refused;
     }
@@ -450,17 +452,6 @@ void running_server::begin_session(const std::shared_ptr<visitor>& guest, std::a
         ->start();
 }
 
-// A file that was made for a sync that wrote nothing is taken away again: it would look like a disk of zeroes.
-void remove_if_created(const device& disk) {
-    const auto native = disk.native();
-    if (!disk.properties().created || !native) return;
-    struct stat opened {
-    }, now{};
-    if (::fstat(native->descriptor, &opened) == 0 && ::lstat(native->path.c_str(), &now) == 0 &&
-        opened.st_dev == now.st_dev && opened.st_ino == now.st_ino && now.st_blocks == 0)  // nobody else filled it
-        ::unlink(native->path.c_str());
-}
-
 void running_server::session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report) {
     for (const std::string& text : report.warnings)
         log(severity::warning, "warning", with(guest->fields(), "message", as_logged(*guest, text)));
@@ -507,7 +498,7 @@ void running_server::leave(const std::shared_ptr<visitor>& guest, std::optional<
     if (!guest->disk) return gone(guest);
     // To close a disk may take time: a server is waited for, a cache is written.
     boost::asio::post(pool_.get_executor(), [this, guest] {
-        if (!guest->wrote) remove_if_created(*guest->disk);
+        if (!guest->wrote) remove_if_untouched(*guest->disk);
         guest->disk.reset();
         boost::asio::post(network_, [this, guest] { gone(guest); });
     });

@@ -96,8 +96,10 @@ private:
     void on_lost(const error& why) override;
     void receive_hello(hello&& what);
     struct far_view;
-    far_view check_far_target(const hello& theirs) const;
-    far_view prepare_for_source(const hello& theirs) const;
+    far_view check_far_target(const hello& theirs, sync_request asked) const;
+    far_view prepare_for_source(const hello& theirs, sync_request asked) const;
+    std::string name_of_far_disk(const hello& theirs) const;
+    void answer_hello(hello&& theirs, const std::optional<error>& refused);
     void take_view(far_view&& seen);
     void accept_hello(hello&& what);
     void take_failure_of_far_side(error why);
@@ -131,7 +133,7 @@ private:
     completion done_;
     std::optional<far_end> far_;
 
-    std::unique_ptr<device> stand_in_;         // for a target that is missing in a dry run, or elsewhere
+    std::unique_ptr<device> stand_in_;         // for a target that is missing in a dry run
     std::unique_ptr<device> stand_in_source_;  // for a source that is elsewhere
     device* target_ = nullptr;
     std::uint64_t size_at_open_ = 0;  // the target's

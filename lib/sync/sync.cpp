@@ -32,10 +32,6 @@ sync_report run_here(const sync_request& request, session_mode mode) {
     return result.get();
 }
 
-session_mode mode_of(const sync_request& request) {
-    return request.options.dry_run ? session_mode::dry_run : session_mode::sync;
-}
-
 }  // namespace
 
 const char* to_string(sync_mode mode) noexcept {
@@ -73,7 +69,7 @@ const char* to_string(sync_phase phase) noexcept {
 }
 
 sync_report sync(const sync_request& request) {
-    return run_here(request, mode_of(request));
+    return run_here(request, mode_of(request.options));
 }
 
 sync_report diff(const sync_request& request) {
@@ -83,7 +79,7 @@ sync_report diff(const sync_request& request) {
 void detail::start_sync(worker_executor session_on, worker_executor workers, sync_request request, bool compare_only,
                         std::function<void(sync_report)> done) {
     if (compare_only) request = as_comparison(std::move(request));
-    const session_mode mode = compare_only ? session_mode::compare : mode_of(request);
+    const session_mode mode = compare_only ? session_mode::compare : mode_of(request.options);
     check_request(request, mode);
     std::make_shared<session>(session_on, std::move(workers), std::move(request), mode, std::move(done))->start();
 }

@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "wire/awaited.hpp"
 #include "wire/deadline.hpp"
 #include "wire/joined_pipes.hpp"
 #include "wire/metered_stream.hpp"
@@ -25,18 +26,8 @@ constexpr auto parting_patience = std::chrono::seconds(2);  // guessed: a refusa
 constexpr std::size_t drained_bytes_max = 64 * 1024;
 constexpr const char* exporter_label = "EXPORTER-reprotect";
 
-// An operation that takes a handler, awaited; its failure comes in `failure`.
-auto handshake(tls_stream& stream, const boost::asio::any_io_executor& on, boost::system::error_code& failure) {
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
-        [&stream, on, &failure](auto&& handler) {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
-                std::forward<decltype(handler)>(handler));  // std::function copies
-            stream.async_handshake(on, [shared, &failure](boost::system::error_code why, std::size_t) {
-                failure = why;
-                std::move (*shared)();
-            });
-        },
-        boost::asio::use_awaitable);
+auto handshake(tls_stream& stream, const boost::asio::any_io_executor& on) {
+    return awaited([&stream, on](byte_stream::handler done) { stream.async_handshake(on, std::move(done)); });
 }
 
 error failed_to_connect(const std::string& where, const std::string& why, const std::string& hint) {
@@ -139,7 +130,11 @@ awaitable<connection> dial(dial_terms terms) {
     {
         const deadline<tls_stream> limit(on, *secure, terms.patience);
         if (terms.close) *terms.close = [&secure] { secure->close(); };
-        co_await handshake(*secure, on, failure);
+        try {
+            co_await handshake(*secure, on);
+        } catch (const boost::system::system_error& why) {
+            failure = why.code();
+        }
         if (terms.close) *terms.close = [] {};
         late = limit.passed();
     }
@@ -175,7 +170,11 @@ awaitable<accepted_connection> secure_accepted(tcp::socket socket, secure_terms 
     {
         const deadline<tls_stream> until(on, *secure, terms.patience);
         *terms.close = [&secure] { secure->close(); };
-        co_await handshake(*secure, on, failure);
+        try {
+            co_await handshake(*secure, on);
+        } catch (const boost::system::system_error& why) {
+            failure = why.code();
+        }
         late = until.passed();
     }
     if (late) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "reprotect/stream.hpp"
+#include "wire/awaited.hpp"
 #include "wire/metered_stream.hpp"
 
 namespace reprotect {
@@ -31,7 +32,7 @@ public:
     auto async_read_some(const Buffers& into, Token&& token) {
         return boost::asio::async_initiate<Token, void(boost::system::error_code, std::size_t)>(
             [this](auto&& handler, const boost::asio::mutable_buffer& first) {
-                stream_->async_read_some(on_, first, shared(std::forward<decltype(handler)>(handler)));
+                stream_->async_read_some(on_, first, copyable(std::forward<decltype(handler)>(handler)));
             },
             token, first_of<boost::asio::mutable_buffer>(into));
     }
@@ -39,7 +40,7 @@ public:
     auto async_write_some(const Buffers& from, Token&& token) {
         return boost::asio::async_initiate<Token, void(boost::system::error_code, std::size_t)>(
             [this](auto&& handler, const boost::asio::const_buffer& first) {
-                stream_->async_write_some(on_, first, shared(std::forward<decltype(handler)>(handler)));
+                stream_->async_write_some(on_, first, copyable(std::forward<decltype(handler)>(handler)));
             },
             token, first_of<boost::asio::const_buffer>(from));
     }
@@ -50,11 +51,6 @@ private:
         for (auto at = boost::asio::buffer_sequence_begin(all); at != boost::asio::buffer_sequence_end(all); ++at)
             if (Buffer(*at).size() != 0) return Buffer(*at);
         return Buffer();
-    }
-    template <typename Handler>
-    static byte_stream::handler shared(Handler&& handler) {
-        auto kept = std::make_shared<std::decay_t<Handler>>(std::forward<Handler>(handler));  // std::function copies
-        return [kept](boost::system::error_code failure, std::size_t count) { std::move (*kept)(failure, count); };
     }
 
     std::unique_ptr<byte_stream> stream_;

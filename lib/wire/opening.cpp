@@ -4,10 +4,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
-#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 
 #include "base/utf8.hpp"
 #include "codec/random.hpp"
+#include "wire/awaited.hpp"
 #include "wire/deadline.hpp"
 #include "wire/tls_failure.hpp"
 
@@ -23,32 +22,15 @@ namespace reprotect {
 namespace {
 
 using boost::asio::awaitable;
-using transfer = void(boost::system::error_code, std::size_t);
 
 constexpr auto parting_patience = std::chrono::seconds(5);  // guessed: a refusal should arrive, and cost little
 
 auto start_read(byte_stream& from, const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into) {
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, transfer>(
-        [&from, on, into](auto&& handler) {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
-                std::forward<decltype(handler)>(handler));  // copyable
-            from.async_read_some(on, into, [shared](boost::system::error_code failure, std::size_t count) {
-                std::move (*shared)(failure, count);
-            });
-        },
-        boost::asio::use_awaitable);
+    return awaited([&from, on, into](byte_stream::handler done) { from.async_read_some(on, into, std::move(done)); });
 }
 
 auto start_write(byte_stream& to, const boost::asio::any_io_executor& on, boost::asio::const_buffer from) {
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, transfer>(
-        [&to, on, from](auto&& handler) {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(
-                std::forward<decltype(handler)>(handler));  // copyable
-            to.async_write_some(on, from, [shared](boost::system::error_code failure, std::size_t count) {
-                std::move (*shared)(failure, count);
-            });
-        },
-        boost::asio::use_awaitable);
+    return awaited([&to, on, from](byte_stream::handler done) { to.async_write_some(on, from, std::move(done)); });
 }
 
 const char* name_of(wire_side side) noexcept {

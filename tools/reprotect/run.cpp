@@ -8,9 +8,14 @@ namespace reprotect::tool {
 opened_disk::opened_disk(std::unique_ptr<device> disk, const std::string& allocation_file, const std::string& option)
     : disk_(std::move(disk)) {
     if (allocation_file.empty()) return;
-    const loaded_extents loaded = load_extents(allocation_file, option);
-    check_extents(loaded, *disk_, option);
-    allocated_ = std::make_unique<allocated_device>(*disk_, loaded.extents);
+    try {
+        const loaded_extents loaded = load_extents(allocation_file, option);
+        check_extents(loaded, *disk_, option);
+        allocated_ = std::make_unique<allocated_device>(*disk_, loaded.extents);
+    } catch (...) {
+        remove_if_untouched(*disk_);
+        throw;
+    }
 }
 
 std::optional<extent_set> load_within(const arguments& line, const device* source) {

@@ -57,42 +57,24 @@ public:
         how.mode = dry_run ? access::read_only : access::read_write;
         how.create = !dry_run;
         try {
-            auto opened = open_device(name, how);
-            created_ = opened->properties().created;
-            if (created_) remember(*opened);
-            disk_.emplace(std::move(opened), line.target_allocation, "--target-allocation");
+            disk_.emplace(open_device(name, how), line.target_allocation, "--target-allocation");
         } catch (const error& problem) {
-            remove_if_created();
             if (!dry_run || problem.kind() != error_kind::not_found || !could_be_made(name)) throw;
         }
     }
-    ~sync_target() { remove_if_created(); }
+    ~sync_target() {
+        if (disk_ && !kept_) remove_if_untouched(**disk_);
+    }
     sync_target(const sync_target&) = delete;
     sync_target& operator=(const sync_target&) = delete;
 
     /// Null where it is missing in a dry run.
     device* get() const noexcept { return disk_ ? &**disk_ : nullptr; }
-    bool created() const noexcept { return created_; }
-    void keep() noexcept { created_ = false; }
+    bool created() const noexcept { return disk_ && (*disk_)->properties().created; }
+    void keep() noexcept { kept_ = true; }
 
 private:
-    void remember(const device& opened) {
-        const auto native = opened.native();
-        if (native && ::fstat(native->descriptor, &file_) == 0) path_ = native->path;
-    }
-
-    // Only the very file that was made, should somebody have put another in its place.
-    void remove_if_created() noexcept {
-        struct stat now {};
-        const bool same = !path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == file_.st_dev &&
-                          now.st_ino == file_.st_ino && now.st_blocks == 0;  // nobody else filled it
-        if (created_ && same) ::unlink(path_.c_str());
-        created_ = false;
-    }
-
-    bool created_ = false;
-    std::string path_;
-    struct stat file_ {};
+    bool kept_ = false;
     std::optional<opened_disk> disk_;
 };
 
