@@ -269,7 +269,6 @@ void session::say_goodbye() {
     if (send_extents_) send_differential();
     wire_goodbye parting;
     parting.flush_us = microseconds(seconds_.flush);
-    parting.scan_us = microseconds(seconds_.scan);
     parting.verify_us = microseconds(seconds_.verify);
     if (!known_.source_in_use.empty()) parting.source_in_use = discreet(known_.source_in_use, names_here());
     goodbye_said_ = true;

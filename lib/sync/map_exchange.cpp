@@ -27,9 +27,9 @@ namespace {
 using boost::asio::awaitable;
 using namespace std::chrono_literals;
 
-constexpr unsigned status_rounds = 100;  // of 10 ms
-constexpr unsigned silence_factor = 60;  // as in a session
-constexpr std::size_t written_at_once = 64 * 1024;
+constexpr unsigned status_rounds = 100;                   // of 10 ms
+constexpr unsigned silence_factor = 60;                   // as in a session
+constexpr std::size_t written_at_once = 16 * 1024;        // guessed: so much goes out within the patience over any link
 constexpr std::uint64_t map_bytes_served = 256ull << 20;  // a guess: the chunks of 16 TiB
 constexpr std::uint64_t map_bytes_max = 16ull << 30;      // a guess: what no server's operator would allow
 

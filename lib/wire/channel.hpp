@@ -112,7 +112,6 @@ public:
     /// Up to the goodbye where there was one.
     channel_counts sent() const noexcept;
     channel_counts received() const noexcept;
-    int level() const noexcept { return level_.level(); }
 
 private:
     using clock = std::chrono::steady_clock;

@@ -85,7 +85,6 @@ void batch_builder::add(chunk_data&& data) {
 }
 
 void batch_builder::add_piece(const std::shared_ptr<const buffer>& payload, std::size_t offset, std::size_t length) {
-    raw_bytes_ += length;
     while (length != 0) {
         // Closed only when there is more: a message without bytes still goes into a batch that is full of them.
         if (open_.raw_bytes == batch_raw_bytes_max) close();
@@ -110,7 +109,6 @@ std::optional<batch> batch_builder::take_full() {
     if (full_.empty()) return std::nullopt;
     std::optional<batch> first(std::move(full_.front()));
     full_.pop_front();
-    raw_bytes_ -= first->raw_bytes;
     return first;
 }
 

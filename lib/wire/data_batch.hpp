@@ -62,8 +62,6 @@ public:
     /// The next batch, full or not; nothing when all is taken. The last one leaves no chunk open.
     std::optional<batch> take_rest();
 
-    /// Bytes of payload that are not taken.
-    std::uint64_t raw_bytes() const noexcept { return raw_bytes_; }
     bool empty() const noexcept { return full_.empty() && open_.chunks == 0 && open_.pieces.empty(); }
 
 private:
@@ -74,7 +72,6 @@ private:
     std::function<void()> released_;
     std::deque<batch> full_;
     batch open_;
-    std::uint64_t raw_bytes_ = 0;
 };
 
 /// A data frame, ready to be written: `head`, then `body()`.
@@ -129,9 +126,6 @@ public:
     /// (asserted).
     wire_result<incoming_batch> open(const batch_header& header, std::span<const std::byte> head,
                                      std::uint64_t chunks_max);
-
-    /// A chunk waits for more of its bytes.
-    bool chunk_open() const noexcept { return open_.has_value(); }
 
 private:
     struct partial_chunk {

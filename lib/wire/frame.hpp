@@ -76,7 +76,7 @@
 //   changes       = one or more times (gap: number, from the end of the change before, from 0 for the first; u8:
 //                   kind (1, 2) << 2 | reason (1, 2, 3); length: number, not 0); all changes of a session may be in
 //                   several
-//   goodbye       = flush_us, scan_us, verify_us: number each, source_in_use: text (1024)
+//   goodbye       = flush_us, verify_us: number each, source_in_use: text (1024)
 //   map_piece     = bytes of a digest map's file (lib/plan/file_format.hpp), in order
 //   map_end       = total_bytes: number, read_bytes: number, duration_us: number, root: 16 bytes
 //
@@ -86,7 +86,7 @@
 //   hello until it has the other's.
 // - client and server: request, answer, a confirm of both; then, if accepted, the messages between the client in its
 //   role and the server in the other one. For a reader: map_piece* map_end from the server instead.
-// - keep_alive, status and notice may come at any time from both. After the last message (or map_end) come the source's
+// - keep_alive may come at any time from both, status and notice after the sender's hello. After the last message (or map_end) come the source's
 //   changes, if they were asked for, and each side's goodbye, its last frame.
 //
 //   from source         hello allocation narrow verdict data end_of_data proof failed changes

@@ -141,8 +141,7 @@ private:
 
         boost::asio::steady_timer timer;
         metered_stream* stream;  // null once it is closed or gone
-        std::size_t leave_bytes = 0;
-        rate_limiter::clock::time_point leave_from{};
+        write_leave leave;
     };
 
     template <typename Buffers>
@@ -154,16 +153,9 @@ private:
         template <typename Self>
         void operator()(Self& self) {
             self.reset_cancellation_state(boost::asio::enable_total_cancellation());
-            const auto now = rate_limiter::clock::now();
-            if (through->leave_bytes == 0) {
-                const std::size_t piece = std::max<std::size_t>(meter->limit->piece_bytes(), 1);
-                const std::size_t bytes = std::min(boost::asio::buffer_size(buffers), piece);
-                through->leave_from = meter->limit->reserve(bytes, now);
-                through->leave_bytes = bytes;
-            }
-            if (through->leave_from <= now) return write(self);
+            if (allowed() != 0) return write(self);
             boost::asio::steady_timer& timer = through->timer;
-            timer.expires_at(through->leave_from);
+            timer.expires_at(through->leave.due());
             timer.async_wait(std::move(self));
         }
         template <typename Self>
@@ -176,16 +168,19 @@ private:
         }
         template <typename Self>
         void operator()(Self& self, boost::system::error_code why, std::size_t bytes) {
-            through->leave_bytes -= std::min(bytes, through->leave_bytes);
+            through->leave.used(bytes);
             meter->sent_bytes += bytes;
             self.complete(why, bytes);
         }
 
+        std::size_t allowed() const {
+            return through->leave.take(*meter->limit, boost::asio::buffer_size(buffers), rate_limiter::clock::now());
+        }
         template <typename Self>
         void write(Self& self) {
             Lower& lower = through->stream->lower_;
-            const detail::front_buffers<boost::asio::const_buffer> allowed(buffers, through->leave_bytes);
-            lower.async_write_some(allowed, std::move(self));
+            const detail::front_buffers<boost::asio::const_buffer> front(buffers, allowed());
+            lower.async_write_some(front, std::move(self));
         }
     };
 

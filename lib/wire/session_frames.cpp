@@ -194,7 +194,6 @@ wire_result<wire_notice> decode_notice(std::span<const std::byte> payload) {
 void append(std::vector<std::byte>& out, const wire_goodbye& value) {
     append_frame(out, frame_kind::goodbye, [&](field_writer& to) {
         to.number(value.flush_us);
-        to.number(value.scan_us);
         to.number(value.verify_us);
         to.text(value.source_in_use, in_use_max);
     });
@@ -204,7 +203,6 @@ wire_result<wire_goodbye> decode_goodbye(std::span<const std::byte> payload) {
     field_reader from(payload);
     wire_goodbye value;
     value.flush_us = from.number();
-    value.scan_us = from.number();
     value.verify_us = from.number();
     value.source_in_use = from.text(in_use_max);
     return from.done(std::move(value));

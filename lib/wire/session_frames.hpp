@@ -65,7 +65,6 @@ struct wire_notice {
 /// What the other side's report needs of the one that sends it. Microseconds.
 struct wire_goodbye {
     std::uint64_t flush_us = 0;
-    std::uint64_t scan_us = 0;
     std::uint64_t verify_us = 0;
     std::string source_in_use;  ///< who uses the source, or empty; cut to 1024 bytes
 };

@@ -1,6 +1,6 @@
-// TLS on a socket, metered below: OpenSSL reads and writes the socket itself, and Asio only waits for it. Against
-// `boost::asio::ssl::stream`, whose engine copies every record through a pair of memory buffers and makes an operation of each,
-// that is a third of the processor time; see bench/wire_bench.cpp.
+// TLS on a socket, metered below: OpenSSL reads and writes the socket itself, and Asio only waits for it. That carries half as
+// much again for the same processor time as `boost::asio::ssl::stream`, whose engine copies every record through a pair of memory
+// buffers and makes an operation of each; see bench/wire_bench.cpp.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>

@@ -122,8 +122,6 @@ std::vector<kept_chunk> through(const geometry& shape, std::vector<chunk_data> a
     }
     while (const auto rest = builder.take_rest()) open(*rest);
     CHECK(builder.empty());
-    CHECK(builder.raw_bytes() == 0);
-    CHECK_FALSE(reader.chunk_open());
 
     std::vector<std::size_t> order(opened.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -248,13 +246,11 @@ TEST_CASE("batches are handed out when they are full, the rest when it is asked 
     };
     add(0, 255);
     CHECK_FALSE(builder.take_full());
-    CHECK(builder.raw_bytes() == 255 * 4096);
     add(1, 2);
     const auto full = builder.take_full();
     REQUIRE(full);
     CHECK(full->raw_bytes == batch_raw_bytes_max);
     CHECK(full->chunks == 2);
-    CHECK(builder.raw_bytes() == 4096);
     CHECK_FALSE(builder.take_full());
     CHECK_FALSE(builder.empty());
     const auto rest = builder.take_rest();

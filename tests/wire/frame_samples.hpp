@@ -185,7 +185,7 @@ inline bytes sample_frames() {
         out, std::vector<change>{{{512, 512}, change_kind::data, change_reason::changed},
                                  {{1024, 1 << 30}, change_kind::zero, change_reason::source_hole},
                                  {{1024 + (1 << 30) + 4096, 100}, change_kind::data, change_reason::target_hole}});
-    append(out, wire_goodbye{1000000, std::uint64_t{1} << 32, 0, "mounted at /mnt"});
+    append(out, wire_goodbye{1000000, std::uint64_t{1} << 32, "mounted at /mnt"});
     append_map_pieces(out, std::as_bytes(std::span("RPROTECT", 8)));
     append(out, wire_map_end{std::uint64_t{1} << 33, std::uint64_t{1} << 41, 60000000, digest_from(8)});
     return out;

@@ -348,9 +348,8 @@ TEST_CASE("answers, status, notices, goodbyes and a map's end come back", "[wire
 
     CHECK(back(wire_notice{std::string("a\0b", 3)}, decode_notice).text == std::string("a\0b", 3));
     CHECK(back(wire_notice{std::string(5000, 'x')}, decode_notice).text.size() == 4096);
-    const wire_goodbye goodbye = back(wire_goodbye{1, 2, 3, std::string(2000, 'x')}, decode_goodbye);
+    const wire_goodbye goodbye = back(wire_goodbye{1, 3, std::string(2000, 'x')}, decode_goodbye);
     CHECK(goodbye.flush_us == 1);
-    CHECK(goodbye.scan_us == 2);
     CHECK(goodbye.verify_us == 3);
     CHECK(goodbye.source_in_use.size() == 1024);
     const wire_map_end end = back(wire_map_end{1, 2, 3, digest_from(9)}, decode_map_end);

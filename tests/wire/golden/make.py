@@ -86,7 +86,7 @@ frames = [
     frame(50, b"the source was in use"),
     frame(51, numbers(512) + bytes([1 << 2 | 1]) + numbers(512) + numbers(0) + bytes([2 << 2 | 3]) + numbers(2**30) +
           numbers(4096) + bytes([1 << 2 | 2]) + numbers(100)),
-    frame(52, numbers(1000000, 2**32, 0) + text(b"mounted at /mnt")),
+    frame(52, numbers(1000000, 2**32) + text(b"mounted at /mnt")),
     frame(53, b"RPROTECT"),
     frame(54, numbers(2**33, 2**41, 60000000) + digest(8)),
 ]
