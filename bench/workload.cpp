@@ -40,31 +40,26 @@
 // writes to its standard output the blocks of SOURCE that hold more than zeroes and differ from TARGET's: what a sync has
 // to send at least, before it is compressed. The disks are of one size.
 //
-//   reprotect_workload --relay PORT HOST TO_PORT FILE
+//   reprotect_workload --relay PORT HOST TO_PORT FILE [--delay 50ms] [--jitter 1ms] [--rate 1Gbit/s] [--in-flight 4MiB]
 //
 // hands on every connection to PORT of 127.0.0.1 (0: a free one, which it prints) to TO_PORT of HOST, a numeric address,
 // until SIGTERM. When the last connection is over after that, it writes to FILE how many bytes went to HOST and how many
-// came back: those that the programs handed to TCP, so without its headers and repetitions.
+// came back: those that the programs handed to TCP, so without its headers and repetitions. Each direction takes the delay,
+// so that a round trip takes two, and has the rate; the bytes in flight are those of a connection, 4 MiB if nothing is said.
 //
 // It shares nothing with the library, which it helps to measure.
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -73,6 +68,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "relay.hpp"
 
 namespace {
 
@@ -393,92 +390,6 @@ void print_changed(const char* source_name, const char* target_name) {
     if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the blocks");
 }
 
-class endpoint {
-public:
-    explicit endpoint(int descriptor) : descriptor_(descriptor) {
-        if (descriptor < 0) throw std::runtime_error(std::string("no connection: ") + std::strerror(errno));
-    }
-    endpoint(const endpoint&) = delete;
-    endpoint& operator=(const endpoint&) = delete;
-    ~endpoint() { ::close(descriptor_); }
-
-    int descriptor() const { return descriptor_; }
-    // What is small leaves at once, as it does from the programs themselves.
-    void hurry() const {
-        const int yes = 1;
-        ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    }
-
-private:
-    int descriptor_;
-};
-
-void hand_on(const endpoint& from, const endpoint& into, std::atomic<std::uint64_t>& count) {
-    std::vector<char> bytes(256 * kib);
-    for (ssize_t got; (got = ::recv(from.descriptor(), bytes.data(), bytes.size(), 0)) > 0;) {
-        count += static_cast<std::uint64_t>(got);
-        for (ssize_t sent = 0, step = 0; sent < got; sent += step) {
-            step = ::send(into.descriptor(), bytes.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
-            if (step > 0) continue;
-            ::shutdown(from.descriptor(), SHUT_RDWR);  // nobody is there any more who would take it
-            return;
-        }
-    }
-    ::shutdown(into.descriptor(), SHUT_WR);
-}
-
-sockaddr_in address_of(const char* host, unsigned long port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    if (port > 65535 || ::inet_pton(AF_INET, host, &address.sin_addr) != 1)
-        throw std::runtime_error(std::string("no address: ") + host + ":" + std::to_string(port));
-    return address;
-}
-
-void relay(unsigned long port, const char* host, unsigned long to_port, const char* report) {
-    sigset_t endings;
-    sigemptyset(&endings);
-    sigaddset(&endings, SIGTERM);
-    sigaddset(&endings, SIGINT);
-    ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);  // before there are threads, which inherit it
-
-    const sockaddr_in server_address = address_of(host, to_port);
-    sockaddr_in address = address_of("127.0.0.1", port);
-    socklen_t size = sizeof address;
-    const endpoint listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::bind(listener.descriptor(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
-        ::listen(listener.descriptor(), 64) != 0 ||
-        ::getsockname(listener.descriptor(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-        throw std::runtime_error(std::string("cannot listen: ") + std::strerror(errno));
-    std::printf("%u\n", static_cast<unsigned>(ntohs(address.sin_port)));
-    std::fflush(stdout);
-
-    std::atomic<std::uint64_t> forth = 0, back = 0;
-    crew connections, doorman;
-    doorman.add(1, [&] {
-        for (int taken; (taken = ::accept4(listener.descriptor(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) {
-            // Shared by the two directions, of which either may end first.
-            const auto client = std::make_shared<endpoint>(taken);
-            const auto server = std::make_shared<endpoint>(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-            if (::connect(server->descriptor(), reinterpret_cast<const sockaddr*>(&server_address),
-                          sizeof server_address) != 0)
-                continue;  // the client sees its connection end, and says so
-            client->hurry();
-            server->hurry();
-            connections.add(1, [=, &forth] { hand_on(*client, *server, forth); });
-            connections.add(1, [=, &back] { hand_on(*server, *client, back); });
-        }
-    });
-    int which = 0;
-    ::sigwait(&endings, &which);
-    ::shutdown(listener.descriptor(), SHUT_RDWR);
-    doorman.join();
-    connections.join();
-    std::ofstream out(report);
-    if (!(out << forth << ' ' << back << std::endl)) throw std::runtime_error(std::string("cannot write: ") + report);
-}
-
 void check_sizes(std::uint64_t disk, std::uint64_t data) {
     if (data == 0 || data > disk / 2)
         throw std::runtime_error("the data must be at least 1 MiB and at most half of the disk");
@@ -565,8 +476,8 @@ int main(int count, char** arguments) try {
         make_incompressible(words[1], std::stoull(words[2]) * mib, std::stoull(words[3]) * mib);
     } else if (mode("--changed", 3) && words.size() == 3) {
         print_changed(words[1], words[2]);
-    } else if (mode("--relay", 5) && words.size() == 5) {
-        relay(std::stoul(words[1]), words[2], std::stoul(words[3]), words[4]);
+    } else if (mode("--relay", 5)) {
+        relaying::relay({words.begin() + 1, words.end()});
     } else if (mode("--read", 3)) {
         read_all(std::stoull(words[1]), holes::skip, {words.begin() + 2, words.end()});
     } else if (mode("--warm", 2)) {
@@ -578,16 +489,18 @@ int main(int count, char** arguments) try {
         };
         make(words[0], number(1, 8192) * mib, number(2, 2048) * mib, number(3, 1));
     } else {
-        std::fprintf(stderr,
-                     "usage: reprotect_workload FOLDER [DISK_MIB [DATA_MIB [SCALE]]]\n"
-                     "       reprotect_workload --restore PRISTINE TARGET\n"
-                     "       reprotect_workload --read DEPTH FILE...\n"
-                     "       reprotect_workload --warm [--holes] FILE...\n"
-                     "       reprotect_workload --equal FILE FILE\n"
-                     "       reprotect_workload --pack DISK FILE\n"
-                     "       reprotect_workload --incompressible FOLDER DISK_MIB DATA_MIB\n"
-                     "       reprotect_workload --changed SOURCE TARGET\n"
-                     "       reprotect_workload --relay PORT HOST TO_PORT FILE\n");
+        std::fprintf(
+            stderr,
+            "usage: reprotect_workload FOLDER [DISK_MIB [DATA_MIB [SCALE]]]\n"
+            "       reprotect_workload --restore PRISTINE TARGET\n"
+            "       reprotect_workload --read DEPTH FILE...\n"
+            "       reprotect_workload --warm [--holes] FILE...\n"
+            "       reprotect_workload --equal FILE FILE\n"
+            "       reprotect_workload --pack DISK FILE\n"
+            "       reprotect_workload --incompressible FOLDER DISK_MIB DATA_MIB\n"
+            "       reprotect_workload --changed SOURCE TARGET\n"
+            "       reprotect_workload --relay PORT HOST TO_PORT FILE [--delay TIME] [--jitter TIME] [--rate RATE]\n"
+            "                                  [--in-flight SIZE]\n");
         return 2;
     }
     return 0;

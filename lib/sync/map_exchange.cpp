@@ -27,7 +27,7 @@ namespace {
 using boost::asio::awaitable;
 using namespace std::chrono_literals;
 
-constexpr unsigned status_rounds = 100;                   // of 10 ms
+constexpr auto status_every = 1s;
 constexpr unsigned silence_factor = 60;                   // as in a session
 constexpr std::size_t written_at_once = 16 * 1024;        // guessed: so much goes out within the patience over any link
 constexpr std::uint64_t map_bytes_served = 256ull << 20;  // a guess: the chunks of 16 TiB
@@ -207,9 +207,12 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
     std::vector<std::byte> frame;
     std::optional<error> failure;
     digesting work(disk, terms.options, terms.cancel);
-    for (unsigned rounds = 0; !work.over(); ++rounds) {
+    auto status_due = std::chrono::steady_clock::now();
+    while (!work.over()) {
         co_await pause(10ms);
-        if (rounds % status_rounds != 0 || failure) continue;
+        const auto now = std::chrono::steady_clock::now();
+        if (now < status_due || failure) continue;
+        status_due = now + status_every;
         source_counts counts;
         counts.allocated = disk.size();
         counts.read = work.read_bytes();

@@ -540,7 +540,9 @@ void running_server::stop() {
     for (const auto& guest : guests_) {
         guest->stop.request_stop();
         guest->close();
-        if (!guest->in_session && guest->link.stream) guest->link.stream->close();
+        // A session says its own last words. Whoever reads a map may take any time for it.
+        if ((!guest->in_session || guest->wish.role == asked_role::reader) && guest->link.stream)
+            guest->link.stream->close();
     }
     end_when_idle();
 }
