@@ -5,6 +5,7 @@
 // the oldest goes, so that who is quick to say who it is gets in past any number of those who never do.
 #include "reprotect/serve.hpp"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -41,6 +42,13 @@ using event_fields = std::vector<std::pair<std::string, std::string>>;
 
 constexpr std::size_t slots_max = 1024;            // specified (FAULTS: ceilings)
 constexpr std::size_t slots_max_per_address = 64;  // a few for each address; behind one NAT may be many agents
+
+// Those who do not say who they are leave half of this process's descriptors to the others.
+std::size_t slots_of_process() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return slots_max;
+    return static_cast<std::size_t>(std::clamp<std::uint64_t>(limit.rlim_cur / 2, 1, slots_max));
+}
 
 // One connection, from its acceptance on.
 struct visitor {
@@ -189,6 +197,7 @@ private:
     std::list<std::shared_ptr<visitor>> unknown_;  // oldest first
     std::list<std::shared_ptr<visitor>> guests_;   // all of them
     boost::asio::steady_timer tick_;
+    const std::size_t slots_ = slots_of_process();
     bool stopping_ = false;
     std::optional<error> result_;
 };
@@ -314,7 +323,7 @@ void running_server::admit(const std::shared_ptr<visitor>& guest) {
     std::shared_ptr<visitor> out;
     if (same >= slots_max_per_address)
         out = oldest_same;
-    else if (unknown_.size() >= slots_max)
+    else if (unknown_.size() >= slots_)
         out = unknown_.front();
     if (out) evict(out);
     unknown_.push_back(guest);

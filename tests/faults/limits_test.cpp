@@ -141,3 +141,9 @@ TEST_CASE("with any number of threads the tool syncs or ends with an error of it
     CHECK(ample);
     pair.require_made_good();
 }
+
+TEST_CASE("a limit of a file's size is an error of the disk, not the end of the process", "[tool][faults]") {
+    if (no_prlimit()) return;
+    const limited_sync it;
+    CHECK_FALSE(it.run("--fsize=" + std::to_string(disk_bytes / 2)));
+}

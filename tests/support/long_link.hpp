@@ -266,7 +266,6 @@ private:
         std::deque<piece> waiting, flying, unacknowledged;  // in the order in which a piece passes through them
         std::size_t in_flight = 0;
         std::uint64_t taken = 0;
-        time_point last_arrival = time_point::min();
         time_point open_at = time_point::min();  // before it, nothing is handed on
         std::optional<time_point> cut_since;
         bool reading = false;         // an operation is under way
@@ -471,9 +470,8 @@ private:
             if (!next) return;
             piece& first = next->waiting.front();
             const std::size_t count = std::min(first.length, on.schedule.piece_bytes_max());
-            // What a connection sent stays in order, whatever the jitter was.
-            next->last_arrival = std::max(next->last_arrival, on.schedule.send(count, first.at));
-            next->flying.push_back({first.what, count, next->last_arrival});
+            // With jitter it may be there before the piece ahead of it; it is only looked at behind that.
+            next->flying.push_back({first.what, count, on.schedule.send(count, first.at)});
             first.length -= count;
             if (first.length == 0) next->waiting.pop_front();
         }

@@ -33,15 +33,23 @@ public:
     }
 
     peer_request source, target;
+    /// Called, where set, once that side has its report.
+    std::function<void()> source_ended, target_ended;
 
     /// Runs both to their ends; fails the test if that takes longer than `limit`.
     std::pair<sync_report, sync_report> run(std::chrono::seconds limit = std::chrono::seconds(60)) {
         boost::asio::thread_pool workers(4);
         std::optional<sync_report> ends[2];
         async_sync_with_peer(network_.get_executor(), workers.get_executor(), std::move(source),
-                             [&](sync_report report) { ends[0] = std::move(report); });
+                             [&](sync_report report) {
+                                 ends[0] = std::move(report);
+                                 if (source_ended) source_ended();
+                             });
         async_sync_with_peer(network_.get_executor(), workers.get_executor(), std::move(target),
-                             [&](sync_report report) { ends[1] = std::move(report); });
+                             [&](sync_report report) {
+                                 ends[1] = std::move(report);
+                                 if (target_ended) target_ended();
+                             });
         network_.run_for(limit);
         workers.stop();
         workers.join();

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "reprotect/memory_device.hpp"
+#include "support/alike.hpp"
 #include "support/device_doubles.hpp"
 #include "support/frail_link.hpp"
 
@@ -88,23 +89,6 @@ void check_lost(const sync_report& report) {
     INFO(report.failure->what());
     CHECK(report.failure->kind() == error_kind::peer);
     CHECK(report.verified == proof_level::none);
-}
-
-void check_alike(const sync_report& one, const sync_report& other) {
-    CHECK(one.bytes == other.bytes);
-    CHECK(one.mode == other.mode);
-    CHECK(one.reason == other.reason);
-    CHECK(one.dry_run == other.dry_run);
-    CHECK(one.resized_from == other.resized_from);
-    CHECK(one.verified == other.verified);
-    CHECK(one.cache_passed == other.cache_passed);
-    CHECK(one.root == other.root);
-    for (const auto way : {&sync_report::to_target, &sync_report::to_source}) {
-        CHECK((one.*way).payload == (other.*way).payload);
-        CHECK((one.*way).digests == (other.*way).digests);
-        CHECK((one.*way).overhead == (other.*way).overhead);
-        CHECK((one.*way).frames == (other.*way).frames);
-    }
 }
 
 }  // namespace

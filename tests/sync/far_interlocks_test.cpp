@@ -58,6 +58,34 @@ std::optional<std::string> field(const device_identity& of, const std::string& k
     return std::nullopt;
 }
 
+bool no_loop_devices() {
+    if (loop_devices_available()) return false;
+    WARN("no loop devices here");
+    return true;
+}
+
+// A disk with a file system that is mounted, and the file that it lies in.
+struct mounted_disk {
+    mounted_disk() {
+        make_sparse_file(file, bytes);
+        loop.emplace(file);
+        run_checked({"mkfs.ext4", "-q", "-F", loop->path()});
+        there.emplace(std::vector<std::string>{loop->path()}, folder.file("mount"));
+    }
+    std::string path() const { return loop->path(); }
+    /// Leaves the file alone.
+    void let_go() {
+        there.reset();
+        loop.reset();
+    }
+
+    static constexpr std::uint64_t bytes = 4 << 20;
+    temp_dir folder;
+    const std::string file = folder.file("disk.img");
+    std::optional<loop_device> loop;
+    std::optional<mounted> there;
+};
+
 }  // namespace
 
 TEST_CASE("one file on both ends is refused, by whatever name", "[sync][wire]") {
@@ -104,10 +132,7 @@ TEST_CASE("a server's export that is the client's own disk is refused, and its p
 }
 
 TEST_CASE("a loop device and the file below it are one disk on two ends, too", "[sync][wire]") {
-    if (!loop_devices_available()) {
-        WARN("no loop devices here");
-        return;
-    }
+    if (no_loop_devices()) return;
     const temp_dir folder;
     const std::string file = folder.file("disk.img");
     const auto content = random_bytes(1, 8 * c);
@@ -143,18 +168,14 @@ TEST_CASE("a file that the far image is backed by is no target", "[sync][wire]")
 }
 
 TEST_CASE("a target that is mounted or held is refused on both ends, with its holder", "[sync][wire]") {
-    if (!loop_devices_available()) {
-        WARN("no loop devices here");
-        return;
-    }
-    const temp_dir folder;
-    const std::string file = folder.file("disk.img");
-    make_sparse_file(file, 4 << 20);
-    memory_device source(4 << 20, "the source");
-    fill(source, {0, 4 << 20}, 1);
-    const auto refused = [&](const std::string& disk, const std::string& phrase) {
+    if (no_loop_devices()) return;
+    mounted_disk disk;
+    const std::string file = disk.file;
+    memory_device source(disk.bytes, "the source");
+    fill(source, {0, disk.bytes}, 1);
+    const auto refused = [&](const std::string& name, const std::string& phrase) {
         const auto before = read_whole_file(file);
-        const auto target = open_device(disk, {read_write});
+        const auto target = open_device(name, {read_write});
         const ends what = run({&source, target.get()});
         check_refused(what, error_kind::in_use, phrase);
         CHECK_FALSE(what.source.failure->detail().holder.empty());
@@ -163,15 +184,10 @@ TEST_CASE("a target that is mounted or held is refused on both ends, with its ho
         CHECK_THAT(what.source.failure->what(), Catch::StartsWith("the target at target.example:1: "));
         CHECK(read_whole_file(file) == before);
     };
-    {
-        const loop_device loop(file);
-        run_checked({"mkfs.ext4", "-q", "-F", loop.path()});
-        {
-            const mounted there({loop.path()}, folder.file("mount"));
-            refused(loop.path(), "mounted on");
-        }
-        refused(file, loop.path().substr(5));
-    }
+    refused(disk.path(), "mounted on");
+    disk.there.reset();
+    refused(file, disk.path().substr(5));
+    disk.let_go();
     {
         const qemu_user qemu({"-f", "raw", file});
         refused(file, "QEMU");
@@ -181,22 +197,14 @@ TEST_CASE("a target that is mounted or held is refused on both ends, with its ho
 }
 
 TEST_CASE("a server refuses a mounted export; by whom it is held is for its own log", "[sync][wire]") {
-    if (!loop_devices_available()) {
-        WARN("no loop devices here");
-        return;
-    }
-    const temp_dir folder;
-    const std::string file = folder.file("disk.img");
-    make_sparse_file(file, 4 << 20);
-    const loop_device loop(file);
-    run_checked({"mkfs.ext4", "-q", "-F", loop.path()});
-    const mounted there({loop.path()}, folder.file("mount"));
+    if (no_loop_devices()) return;
+    const mounted_disk disk;
     server_rig server;
-    server.offer("disk", loop.path(), export_role::target);
+    server.offer("disk", disk.path(), export_role::target);
     server.start();
-    memory_device source(4 << 20, "the source");
-    fill(source, {0, 4 << 20}, 1);
-    const auto before = read_whole_file(file);
+    memory_device source(disk.bytes, "the source");
+    fill(source, {0, disk.bytes}, 1);
+    const auto before = read_whole_file(disk.file);
     sync_request request;
     request.source = &source;
     const sync_report report = sync_with_remote(request, server.disk("disk"), server.how());
@@ -204,10 +212,10 @@ TEST_CASE("a server refuses a mounted export; by whom it is held is for its own 
     const std::string told = std::string(why.what()) + why.detail().device + why.detail().holder + why.detail().hint;
     CHECK_THAT(why.what(), Catch::Contains("disk is in use"));
     CHECK_THAT(why.detail().hint, Catch::Contains("log of the other side"));
-    for (const std::string& path : {loop.path(), folder.path().string()}) CHECK_THAT(told, !Catch::Contains(path));
-    CHECK_THAT(server.logged("session-failed", "message"), Catch::Contains(there.path()));
-    CHECK(read_whole_file(file) == before);
-    CHECK(server.records->find_target(open_device(loop.path())->identity()) == std::nullopt);
+    for (const std::string& path : {disk.path(), disk.folder.path().string()}) CHECK_THAT(told, !Catch::Contains(path));
+    CHECK_THAT(server.logged("session-failed", "message"), Catch::Contains(disk.there->path()));
+    CHECK(read_whole_file(disk.file) == before);
+    CHECK(server.records->find_target(open_device(disk.path())->identity()) == std::nullopt);
 }
 
 TEST_CASE("a record at the target names the far source as its side does, with its machine", "[sync][wire]") {
@@ -351,23 +359,15 @@ TEST_CASE("what one side warns of stands in both reports, once, and says whose i
 }
 
 TEST_CASE("a source that somebody writes to is said at both ends", "[sync][wire]") {
-    if (!loop_devices_available()) {
-        WARN("no loop devices here");
-        return;
-    }
-    const temp_dir folder;
-    const std::string file = folder.file("disk.img");
-    make_sparse_file(file, 4 << 20);
-    const loop_device loop(file);
-    run_checked({"mkfs.ext4", "-q", "-F", loop.path()});
-    const mounted there({loop.path()}, folder.file("mount"));
-    const auto source = open_device(loop.path());
-    memory_device target(4 << 20, "the target");
+    if (no_loop_devices()) return;
+    const mounted_disk disk;
+    const auto source = open_device(disk.path());
+    memory_device target(disk.bytes, "the target");
     const ends what = run({source.get(), &target});
     require_ok(what.source);
     require_ok(what.target);
     CHECK_THAT(what.source.source_in_use, Catch::Contains("mounted on"));
     CHECK(what.target.source_in_use == what.source.source_in_use);
     CHECK(has_warning(what.source, "is in use"));
-    CHECK(has_warning(what.target, "source.example:2: the source " + loop.path() + " is in use"));
+    CHECK(has_warning(what.target, "source.example:2: the source " + disk.path() + " is in use"));
 }

@@ -7,6 +7,7 @@
 #include <future>
 
 #include "reprotect/open_device.hpp"
+#include "support/asking.hpp"
 #include "support/certificates.hpp"
 #include "support/device_doubles.hpp"
 #include "support/failures.hpp"
@@ -48,25 +49,6 @@ std::string words_of(const error& why) {
     const error_detail& detail = why.detail();
     return std::string(why.what()) + "|" + detail.device + "|" + detail.operation + "|" + detail.holder + "|" +
            detail.hint;
-}
-
-enum class wish { push, pull, diff, checksum };
-
-// What a call from here failed with, whichever way it says so.
-std::optional<error> ask(wish what, const std::string& remote, const connect_options& how, device& disk,
-                         const sync_options& options = small_sync_options()) {
-    sync_report report;
-    const auto thrown = failure_of([&] {
-        sync_request request;
-        request.options = options;
-        (what == wish::pull ? request.target : request.source) = &disk;
-        if (what == wish::checksum)
-            checksum_remote(remote, {}, how);
-        else
-            report =
-                what == wish::diff ? diff_with_remote(request, remote, how) : sync_with_remote(request, remote, how);
-    });
-    return thrown ? thrown : report.failure;
 }
 
 std::optional<error> ask(wish what, const std::string& remote, const connect_options& how, const two_files& files) {

@@ -2,6 +2,7 @@
 #include "support/server_rig.hpp"
 
 #include "reprotect/open_device.hpp"
+#include "support/alike.hpp"
 #include "support/bytes.hpp"
 #include "support/failures.hpp"
 #include "support/sync_rig.hpp"
@@ -28,13 +29,6 @@ struct files {
     const std::string stale = folder.file("stale.img");
     bool equal() const { return read_whole_file(current) == read_whole_file(stale); }
 };
-
-void check_alike(const sync_report& here, const server_rig& server) {
-    CHECK(server.logged("session-end", "to_target") == std::to_string(here.to_target.total()));
-    CHECK(server.logged("session-end", "to_source") == std::to_string(here.to_source.total()));
-    CHECK(server.logged("session-end", "written") == std::to_string(here.bytes.written));
-    CHECK(server.logged("session-end", "changed") == std::to_string(here.bytes.changed));
-}
 
 }  // namespace
 

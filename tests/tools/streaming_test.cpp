@@ -12,6 +12,7 @@
 #include <regex>
 
 #include "support/certificates.hpp"
+#include "support/odd_peers.hpp"
 #include "support/served.hpp"
 #include "support/tool_rig.hpp"
 
@@ -325,6 +326,29 @@ TEST_CASE("a server is given its listening socket by a service manager", "[tool]
     CHECK(early.wait().exit_code == 0);
     CHECK(rig.client({"checksum", here.disk("a")}).exit_code == 0);
     CHECK(here.stop().exit_code == 0);
+}
+
+TEST_CASE("a server whose descriptors silent connections use up lets an honest one in", "[tool][stream]") {
+    if (!run_command({"prlimit", "--version"}).ok()) {
+        WARN("no prlimit here: not tested");
+        return;
+    }
+    const keyed_rig rig;
+    const std::string a = rig.random_disk("a", 1, 300'000);
+    const std::string b = rig.random_disk("b", 2, 300'000);
+    // Fewer than one address may have of the slots for strangers: they do not run out first.
+    constexpr unsigned descriptors = 48;
+    constexpr unsigned strangers = 60;
+    served here(
+        rig, words{"--listen", "127.0.0.1:0", "--export", "a=" + a, "--export", "b=" + b + ",target"} + rig.with_key(),
+        {"prlimit", "--nofile=" + std::to_string(descriptors), "--"});
+    std::vector<std::unique_ptr<odd_client>> silent;
+    for (unsigned i = 0; i < strangers; ++i) silent.push_back(std::make_unique<odd_client>("127.0.0.1:" + here.port()));
+    CHECK(here.logs("evicted"));
+    const auto push = rig.client({"sync", a, here.disk("b")});
+    INFO("said: " << push.errors);
+    CHECK(push.exit_code == 0);
+    CHECK(same_bytes(a, b));
 }
 
 TEST_CASE("with certificates each side checks the other's name, authority, purpose and time", "[tool][stream]") {

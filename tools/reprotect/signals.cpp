@@ -68,6 +68,7 @@ void block_watched_signals() {
     const sigset_t set = watched_signals();
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGXFSZ, SIG_IGN);  // a write past a limit fails, as on a full disk
 }
 
 void quit_at_signals() {

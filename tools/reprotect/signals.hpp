@@ -13,7 +13,7 @@
 
 namespace reprotect::tool {
 
-/// Blocks the watched signals in this thread and those it starts, and ignores SIGPIPE. First thing in `main`: until then
+/// Blocks the watched signals in this thread and those it starts, and ignores SIGPIPE and SIGXFSZ. First thing in `main`: until then
 /// SIGUSR1 would end the process.
 void block_watched_signals();
 
