@@ -44,11 +44,14 @@ public:
     buffer_pool& operator=(const buffer_pool&) = delete;
     ~buffer_pool();
 
-    buffer take();
+    /// A whole one.
+    buffer take() { return take(buffer_bytes_); }
+    /// At least one byte, and no more than a whole one has. Only whole ones are kept for the next who needs one.
+    buffer take(std::size_t bytes);
 
 private:
     friend class buffer;
-    void give_back(std::byte* data) noexcept;
+    void give_back(std::byte* data, std::size_t bytes) noexcept;
 
     const std::size_t buffer_bytes_;
     std::mutex mutex_;

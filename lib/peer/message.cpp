@@ -1,4 +1,4 @@
-// The class of each message: which others it may not overtake.
+// The class of each message (which others it may not overtake), and the sizes of what it carries.
 #include "peer/message.hpp"
 
 #include <algorithm>
@@ -24,6 +24,19 @@ digest_cut cut(const digest& value) noexcept {
     digest_cut result;
     std::copy_n(value.bytes.begin(), result.size(), result.begin());
     return result;
+}
+
+extent bytes_of(const geometry& shape, std::uint64_t chunk, const block_run& run) noexcept {
+    const std::uint64_t begin = std::uint64_t{run.first} * shape.block_bytes;
+    const std::uint64_t end = begin + std::uint64_t{run.count} * shape.block_bytes;
+    return {begin, std::min(end, shape.chunk(chunk).length) - begin};
+}
+
+std::uint64_t payload_bytes(const geometry& shape, std::uint64_t chunk, const std::vector<block_run>& runs) noexcept {
+    std::uint64_t total = 0;
+    for (const block_run& run : runs)
+        if (!run.zero) total += bytes_of(shape, chunk, run).length;
+    return total;
 }
 
 message_class class_of(const message& value) noexcept {

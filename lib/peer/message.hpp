@@ -8,7 +8,7 @@
 //   allocation   source  allocation                                 credit.allocation (runs, cumulative)
 //   digests      target  chunk_digests                              verdict.entries_granted (entries, cumulative)
 //   narrowing    both    narrow (source), block_digests, resend (target)   one a chunk in the digests window
-//   data         source  chunk_data                                 credit.data (messages, cumulative)
+//   data         source  chunk_data                                 credit.data (messages and bytes, cumulative)
 //   proofs       source  proof                                      credit.proof (chunks, cumulative)
 //
 // Each side sends nothing after its hello until it has the other's.
@@ -75,6 +75,7 @@ struct hello {
         0;  ///< entries that the target may send before the first verdict; its answer may lower it
     std::uint64_t allocation_runs = 0;  ///< from the target: runs that the source may send before the first credit
     std::uint64_t data_messages = 0;    ///< from the target
+    std::uint64_t data_bytes = 0;       ///< from the target: see `credit`
     std::uint64_t proof_chunks = 0;     ///< from the target
 };
 
@@ -139,23 +140,32 @@ struct block_run {
 };
 
 /// All of a chunk's changes. `payload` is the source's chunk buffer (bytes at their place in the chunk, only the runs valid);
-/// a wire carries the runs' bytes alone. `value` is the source's digest of the whole chunk.
+/// a wire carries the runs' bytes alone, and there it is `packed`. `value` is the source's digest of the whole chunk.
 struct chunk_data {
     std::uint64_t chunk = 0;
     std::vector<block_run> runs;
     buffer payload;
     digest value;
+    bool packed = false;  ///< the runs' bytes follow each other, nothing else is in the payload
 };
+
+/// A run's bytes within its chunk.
+extent bytes_of(const geometry& shape, std::uint64_t chunk, const block_run& run) noexcept;
+
+/// Of all runs that are not zero: what a wire carries.
+std::uint64_t payload_bytes(const geometry& shape, std::uint64_t chunk, const std::vector<block_run>& runs) noexcept;
 
 /// The target asks for a whole chunk, once: what it had plus what came did not give the source's digest.
 struct resend {
     std::uint64_t chunk = 0;
 };
 
-/// What the target takes next, cumulative counts since the start.
+/// What the target takes next, cumulative counts since the start. A data message with a payload may be sent while the payloads before
+/// it are fewer bytes than `data_bytes`: what is in flight is bounded, and one chunk always gets through.
 struct credit {
     std::uint64_t allocation_runs = 0;
     std::uint64_t data_messages = 0;
+    std::uint64_t data_bytes = 0;
     std::uint64_t proof_chunks = 0;
 };
 

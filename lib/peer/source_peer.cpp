@@ -14,14 +14,20 @@ namespace {
 constexpr std::uint64_t allocation_grain = 64 * 1024;
 constexpr std::size_t runs_per_message = 1024;
 constexpr std::uint64_t proofs_per_message = 1024;
-constexpr std::uint64_t ahead_max = 64 * 1024;  // a guess: 16 times what a target takes by default
-constexpr std::size_t resends_max = 4096;       // a guess: each stands for a 40-bit collision or a stale read
+constexpr std::uint64_t ahead_max = 64 * 1024;          // a guess: 16 times what a target takes by default
+constexpr std::uint64_t bytes_ahead_max = 64ull << 20;  // specified (FAULTS: ceilings)
+constexpr std::size_t resends_max = 4096;               // a guess: each stands for a 40-bit collision or a stale read
 
 void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) {
     if (!runs.empty() && runs.back().zero == zero && runs.back().first + runs.back().count == block)
         ++runs.back().count;
     else
         runs.push_back({block, 1, zero});
+}
+
+bool covers(const std::vector<block_run>& runs, std::uint32_t block) {
+    return std::any_of(runs.begin(), runs.end(),
+                       [block](const block_run& run) { return block >= run.first && block - run.first < run.count; });
 }
 
 }  // namespace
@@ -83,7 +89,7 @@ void source_peer::take(hello&& what) {
     digester_ =
         std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
     zero_.emplace(*digester_, config_.shape);
-    take(credit{what.allocation_runs, what.data_messages, what.proof_chunks});
+    take(credit{what.allocation_runs, what.data_messages, what.data_bytes, what.proof_chunks});
 }
 
 // ---- allocation: asked of the device a piece at a time, sent as the target takes it ----
@@ -119,6 +125,11 @@ void source_peer::on(allocation_known&& what) {
     for (const allocation_run& run : what.runs)
         if (run.kind == content::data) counts_.allocated += run.range.length;
     builder_.add(what.runs, fresh);
+    if (builder_.built_to() == config_.shape.disk_bytes) {
+        // Rounding may reach the end first: what is left is read as data.
+        counts_.allocated += config_.shape.disk_bytes - asked_to_;
+        asked_to_ = config_.shape.disk_bytes;
+    }
     for (const source_run& run : fresh) {
         append_run(own_runs_, run);
         append_run(unsent_runs_, run);
@@ -241,6 +252,7 @@ void source_peer::on(chunk_read&& what) {
     }
     REPROTECT_ASSERT(state.at == stage::rereading);
     counts_.reread += what.read_bytes;
+    if (!what.again && !state.resent) add_changed_since(state, what.blocks);
     if (what.again) {
         // Only the changed blocks were read: what is sent is what was hashed now.
         for (const block_run& run : state.changed)
@@ -255,6 +267,13 @@ void source_peer::on(chunk_read&& what) {
     }
     state.at = stage::ready;
     ready_.push_back(what.chunk);
+}
+
+// Of a chunk that was read again as a whole: what changed between the two readings is in the new digest, and must go, too.
+void source_peer::add_changed_since(pending_chunk& state, const std::vector<digest>& now) {
+    const std::vector<block_run> before = std::exchange(state.changed, {});
+    for (std::uint32_t i = 0; i < now.size(); ++i)
+        if (covers(before, i) || state.blocks[i] != now[i]) append_block(state.changed, i, false);
 }
 
 void source_peer::remember(std::uint64_t chunk, const digest& value, const digest& proof, bool has_proof) {
@@ -309,6 +328,7 @@ void source_peer::find_changes(pending_map::iterator at) {
     if (state.changed.empty())
         for (std::uint32_t i = 0; i < blocks; ++i)
             if (is_wanted(chunk, i)) append_block(state.changed, i, is_zero(i));
+    if (state.changed.empty()) return decide(at);  // a target that lies outside of what is wanted: the roots will tell
     record_changes(chunk, state);
     state.cuts = {};
     if (config_.mode != session_mode::sync) return decide(at);
@@ -368,9 +388,10 @@ void source_peer::advance_rereads() {
 void source_peer::advance_ready() {
     while (!ready_.empty() && data_sent_ < data_granted_) {
         const std::uint64_t chunk = ready_.front();
-        ready_.pop_front();
         const auto at = pending_.find(chunk);
         pending_chunk& state = at->second;
+        if (state.bytes && bytes_sent_ >= bytes_granted_) return;
+        ready_.pop_front();
         chunk_data out;
         out.chunk = chunk;
         if (state.resent || config_.reread) regroup(chunk, state);
@@ -381,6 +402,7 @@ void source_peer::advance_ready() {
         if (!out.payload && state.has_buffer) --buffers_;
         state.has_buffer = false;
         ++data_sent_;
+        bytes_sent_ += payload_bytes(config_.shape, chunk, out.runs);
         emit(std::move(out));
         pending_.erase(at);
     }
@@ -393,12 +415,8 @@ bool source_peer::is_wanted(std::uint64_t chunk, std::uint32_t block) const {
 // A chunk that was read again as a whole: data and zeroes may have changed places since its runs were formed.
 void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
     const std::vector<block_run> before = std::exchange(state.changed, {});
-    const auto was_changed = [&before](std::uint32_t i) {
-        return std::any_of(before.begin(), before.end(),
-                           [i](const block_run& run) { return i >= run.first && i - run.first < run.count; });
-    };
     for (std::uint32_t i = 0; i < state.blocks.size(); ++i) {
-        const bool wanted = state.resent ? is_wanted(chunk, i) : was_changed(i);
+        const bool wanted = state.resent ? is_wanted(chunk, i) : covers(before, i);
         if (wanted) append_block(state.changed, i, state.blocks[i] == zero_->block(chunk, i));
     }
     // It may be all zero now.
@@ -426,25 +444,29 @@ void source_peer::take(resend&& what) {
     if (config_.mode != session_mode::sync || what.chunk >= config_.shape.chunk_count() || what.chunk >= next_chunk_ ||
         pending_.contains(what.chunk))
         return violation("asking again for a chunk that was not sent");
+    const extent whole = config_.shape.chunk(what.chunk);
+    extent_set wanted = config_.within ? config_.within->within(whole) : extent_set{whole};
+    if (wanted.empty()) return violation("asking again for a chunk that was not sent");
     if (resent_.size() >= resends_max || !resent_.insert(what.chunk).second)
         return violation("asking again and again for chunks that were sent");
     pending_chunk& state = pending_[what.chunk];
     state.at = stage::evicted;
     state.resent = true;
     state.entry = entries_received_;  // long decided: it holds no credit back
-    const extent whole = config_.shape.chunk(what.chunk);
-    state.data = config_.within ? config_.within->within(whole) : extent_set{whole};
+    state.data = std::move(wanted);
     end_current_ = false;
     to_reread_.push_back(what.chunk);
 }
 
 void source_peer::take(credit&& what) {
     // Only so far ahead of what was sent: what the target grants at its own cost must not become ours.
-    const auto take_up_to = [](std::uint64_t& granted, std::uint64_t more, std::uint64_t sent) {
-        granted = std::max(granted, std::min(more, sent + ahead_max));
+    const auto take_up_to = [](std::uint64_t& granted, std::uint64_t more, std::uint64_t sent,
+                               std::uint64_t ahead = ahead_max) {
+        granted = std::max(granted, std::min(more, sent + ahead));
     };
     take_up_to(runs_granted_, what.allocation_runs, runs_sent_);
     take_up_to(data_granted_, what.data_messages, data_sent_);
+    take_up_to(bytes_granted_, what.data_bytes, bytes_sent_, bytes_ahead_max);
     take_up_to(proof_granted_, what.proof_chunks, proof_next_);
 }
 

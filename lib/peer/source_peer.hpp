@@ -59,7 +59,7 @@ public:
     differential& changes() noexcept { return differential_; }
     bool is_finished() const noexcept { return finished_; }
     /// Nothing can be sent before the target takes more: what was sent should not wait for company.
-    bool wants_data_credit() const noexcept { return data_sent_ >= data_granted_; }
+    bool wants_data_credit() const noexcept { return data_sent_ >= data_granted_ || bytes_sent_ >= bytes_granted_; }
 
     /// For progress: everything below is decided; up to where the own allocation is known.
     std::uint64_t decided_bytes() const noexcept;
@@ -126,6 +126,7 @@ private:
     void decide(pending_map::iterator at);
     void drop_buffer(pending_chunk& state);
     bool is_wanted(std::uint64_t chunk, std::uint32_t block) const;
+    void add_changed_since(pending_chunk& state, const std::vector<digest>& now);
     void regroup(std::uint64_t chunk, pending_chunk& state);
     void remember(std::uint64_t chunk, const digest& value, const digest& proof, bool has_proof);
     extent_set own_data(std::uint64_t chunk);
@@ -169,6 +170,8 @@ private:
     std::uint64_t held_ = 0;
     std::uint64_t data_sent_ = 0;
     std::uint64_t data_granted_ = 0;
+    std::uint64_t bytes_sent_ = 0;  // of payloads
+    std::uint64_t bytes_granted_ = 0;
     std::set<std::uint64_t> resent_;
     bool end_current_ = false;  // the last end_of_data still tells the truth
 

@@ -16,9 +16,11 @@ constexpr std::uint64_t disk_bytes_max = std::uint64_t{1} << 62;  // keeps sums 
 
 target_peer::target_peer(target_config config) : config_(std::move(config)) {
     REPROTECT_ASSERT(config_.reads_max >= 1 && config_.applies_max >= 1 && config_.allocation_runs >= 1 &&
-                     config_.digest_entries >= 1 && config_.data_messages >= 1 && config_.proof_chunks >= 1);
+                     config_.digest_entries >= 1 && config_.data_messages >= 1 && config_.data_bytes >= 1 &&
+                     config_.proof_chunks >= 1);
     source_runs_granted_ = config_.allocation_runs;
     data_granted_ = config_.data_messages;
+    bytes_granted_ = config_.data_bytes;
     proofs_granted_ = config_.proof_chunks;
 }
 
@@ -75,6 +77,7 @@ void target_peer::take(hello&& what) {
     answer.digest_entries = entries_window_;
     answer.allocation_runs = source_runs_granted_;
     answer.data_messages = data_granted_;
+    answer.data_bytes = bytes_granted_;
     answer.proof_chunks = proofs_granted_;
     emit(std::move(answer));
 }
@@ -142,16 +145,17 @@ bool target_peer::plan_hole_run() {
     forget_own_runs(begin);
     const source_run& theirs = source_runs_.front();
     const source_run& ours = own_runs_.front();
-    if (theirs.kind == source_content::data) return false;
+    const bool hole = ours.kind == source_content::zero;  // nothing to read, whatever they hold
+    if (theirs.kind == source_content::data && !hole) return false;
     const bool may_punch =
         theirs.kind == source_content::zero && config_.punches_holes && mode_ != session_mode::compare;
-    if (ours.kind == source_content::data && theirs.kind != source_content::skip && !may_punch) return false;
-    const std::uint64_t end =
-        theirs.kind == source_content::skip ? theirs.range.end() : std::min(theirs.range.end(), ours.range.end());
+    if (!hole && theirs.kind != source_content::skip && !may_punch) return false;
+    std::uint64_t end = std::min(source_known_to_, ours.range.end());
+    if (!hole) end = theirs.kind == source_content::skip ? theirs.range.end() : std::min(end, theirs.range.end());
     const std::uint64_t count =
         end == shape_.disk_bytes ? shape_.chunk_count() - next_chunk_ : (end - begin) / shape_.chunk_bytes;
     if (count == 0) return false;
-    if (ours.kind == source_content::data && may_punch) {
+    if (!hole && may_punch) {
         const std::uint64_t last = shape_.chunk(next_chunk_ + count - 1).end();
         if (mode_ == session_mode::dry_run) {
             counts_.deallocated += last - begin;
@@ -345,17 +349,20 @@ bool target_peer::valid_runs(const chunk_data& data) const {
         payload = payload || !run.zero;
     }
     return !data.runs.empty() && payload == static_cast<bool>(data.payload) &&
-           (!payload || data.payload.bytes().size() >= shape_.chunk(data.chunk).length);
+           (!payload || data.payload.bytes().size() >= (data.packed ? payload_bytes(shape_, data.chunk, data.runs)
+                                                                    : shape_.chunk(data.chunk).length));
 }
 
 void target_peer::take(chunk_data&& what) {
     if (mode_ != session_mode::sync) return violation("data where nothing is to be written");
     if (what.chunk >= next_chunk_ || !valid_runs(what)) return violation("data that does not fit its chunk");
-    if (++data_received_ > data_granted_) return violation("more data than it may send");
+    if (++data_received_ > data_granted_ || (what.payload && bytes_received_ >= bytes_granted_))
+        return violation("more data than it may send");
     auto at = pending_.find(what.chunk);
     if (at == pending_.end()) {
         // Nothing is pending where we had a hole; anything else was decided.
         if (what.chunk < verdict_done_) return violation("data for a chunk that was decided");
+        if (map_.find(what.chunk)) return violation("data for a chunk twice");
         at = pending_.emplace(what.chunk, pending_chunk{}).first;
         at->second.at = stage::known;
         at->second.hole = true;
@@ -372,6 +379,8 @@ void target_peer::take(chunk_data&& what) {
         return violation("data for a chunk twice");
     }
     state.at = stage::waiting;
+    state.payload_bytes = payload_bytes(shape_, what.chunk, what.runs);
+    bytes_received_ += state.payload_bytes;
     state.data = std::move(what);
     to_apply_.push_back(at->first);
 }
@@ -415,6 +424,7 @@ void target_peer::on(chunk_applied&& what) {
     REPROTECT_ASSERT(at != pending_.end() && applies_ > 0);
     --applies_;
     ++data_applied_;
+    bytes_applied_ += at->second.payload_bytes;
     counts_.written += what.written_bytes;
     if (what.matched) {
         if (what.value != zero_->chunk(what.chunk)) map_.set(what.chunk, what.value);
@@ -441,24 +451,28 @@ void target_peer::send_credit() {
     const bool lacking = next_chunk_ < shape_.chunk_count() && source_known_to_ < shape_.chunk(next_chunk_).end();
     if (lacking) runs = std::max(runs, source_runs_taken_ + 1);
     const std::uint64_t data = data_applied_ + config_.data_messages;
+    const std::uint64_t bytes = bytes_applied_ + config_.data_bytes;
     const std::uint64_t proofs = proofs_done_ + config_.proof_chunks;
     const auto worth = [](std::uint64_t now, std::uint64_t before, std::uint64_t window) {
         return now >= before + std::max<std::uint64_t>(1, window / 8);
     };
     const bool starving = lacking && source_runs_taken_ == source_runs_granted_;
     if (!starving && !worth(runs, source_runs_granted_, config_.allocation_runs) &&
-        !worth(data, data_granted_, config_.data_messages) && !worth(proofs, proofs_granted_, config_.proof_chunks))
+        !worth(data, data_granted_, config_.data_messages) && !worth(bytes, bytes_granted_, config_.data_bytes) &&
+        !worth(proofs, proofs_granted_, config_.proof_chunks))
         return;
     source_runs_granted_ = std::max(runs, source_runs_granted_);
     data_granted_ = data;
+    bytes_granted_ = bytes;
     proofs_granted_ = proofs;
-    emit(credit{source_runs_granted_, data, proofs});
+    emit(credit{source_runs_granted_, data, bytes, proofs});
 }
 
 // ---- the end ----
 
 void target_peer::take(end_of_data&& what) {
     if (end_ && what.data_sent <= end_->data_sent) return violation("an end that goes back");
+    if (ending_ != ending::no) return violation("an end after the end");
     end_ = what;
 }
 

@@ -37,6 +37,7 @@ struct target_config {
     std::uint64_t allocation_runs = 4096;
     std::uint64_t digest_entries = 4096;  ///< the most whose block digests are kept; the source may ask for fewer
     std::uint64_t data_messages = 64;
+    std::uint64_t data_bytes = 64ull << 20;  ///< of payloads; one more chunk may come
     std::uint64_t proof_chunks = 4096;
     unsigned push_percent =
         50;  ///< block digests go unasked where more of the recent chunks differed; above 100: never
@@ -79,7 +80,8 @@ private:
         bool differs = false;        // narrowed, pushed or sent
         std::vector<digest> blocks;  // empty: all zero
         digest value;
-        chunk_data data;  // arrived, waiting to be applied
+        chunk_data data;                  // arrived, waiting to be applied
+        std::uint64_t payload_bytes = 0;  // of that
     };
     struct outgoing_entry {
         digest_entry entry;
@@ -183,6 +185,9 @@ private:
     std::uint64_t data_received_ = 0;
     std::uint64_t data_applied_ = 0;
     std::uint64_t data_granted_ = 0;
+    std::uint64_t bytes_received_ = 0;  // of payloads
+    std::uint64_t bytes_applied_ = 0;
+    std::uint64_t bytes_granted_ = 0;
     std::uint64_t asked_again_ = 0;  // chunks whose second sending is awaited
     std::optional<end_of_data> end_;
     enum class ending { no, flushing, proving } ending_ = ending::no;

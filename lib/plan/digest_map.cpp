@@ -65,7 +65,8 @@ void digest_map::set(std::uint64_t chunk, const digest& value, const std::vector
         std::partition_point(runs_.begin(), runs_.end(), [&](const digest_run& run) { return end_of(run) <= chunk; });
     if (next != runs_.end() && next->first_chunk <= chunk) {
         next->chunks[chunk - next->first_chunk] = value;
-        std::copy(blocks.begin(), blocks.end(), next->blocks.begin() + blocks_before(shape_, *next, chunk));
+        if (with_blocks_)
+            std::copy(blocks.begin(), blocks.end(), next->blocks.begin() + blocks_before(shape_, *next, chunk));
         return;
     }
     const bool touches_next = next != runs_.end() && next->first_chunk == chunk + 1;

@@ -135,20 +135,24 @@ chunk_applied disk_worker::apply(apply_chunk&& what) const {
     const std::uint64_t chunk = what.data.chunk;
     const extent whole = shape_.chunk(chunk);
     const std::uint32_t count = shape_.blocks_in(chunk);
-    const auto range_of = [&](const block_run& run) {
-        const std::uint64_t begin = std::uint64_t{run.first} * shape_.block_bytes;
-        return extent{begin, std::min(begin + std::uint64_t{run.count} * shape_.block_bytes, whole.length) - begin};
-    };
 
     // The digest that the chunk will have, from our own block digests and the bytes that came.
     std::vector<digest> fresh = what.blocks;
     if (fresh.empty())
         for (std::uint32_t i = 0; i < count; ++i) fresh.push_back(zero_.block(chunk, i));
     const std::span<const std::byte> payload = std::as_const(what.data.payload).bytes();
+    std::vector<std::span<const std::byte>> parts;  // of the payload, one a run; of a zero run nothing
+    std::uint64_t packed_to = 0;
     for (const block_run& run : what.data.runs) {
-        for (std::uint32_t i = run.first; i < run.first + run.count; ++i) {
-            const extent block = range_of({i, 1, run.zero});
-            fresh[i] = run.zero ? zero_.block(chunk, i) : digests_->bytes(payload.subspan(block.offset, block.length));
+        const extent range = bytes_of(shape_, chunk, run);
+        const std::uint64_t place = what.data.packed ? packed_to : range.offset;
+        parts.push_back(run.zero ? std::span<const std::byte>() : payload.subspan(place, range.length));
+        packed_to += parts.back().size();
+        for (std::uint32_t i = 0; i < run.count; ++i) {
+            const std::uint64_t begin = std::uint64_t{i} * shape_.block_bytes;
+            const std::uint64_t length = std::min<std::uint64_t>(shape_.block_bytes, range.length - begin);
+            fresh[run.first + i] =
+                run.zero ? zero_.block(chunk, run.first + i) : digests_->bytes(parts.back().subspan(begin, length));
         }
     }
     chunk_applied result;
@@ -159,10 +163,11 @@ chunk_applied disk_worker::apply(apply_chunk&& what) const {
         return result;
     }
 
-    for (const block_run& run : what.data.runs) {
-        const extent range = range_of(run);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        const block_run& run = what.data.runs[i];
+        const extent range = bytes_of(shape_, chunk, run);
         if (!run.zero) {
-            disk_.write(whole.offset + range.offset, payload.subspan(range.offset, range.length));
+            disk_.write(whole.offset + range.offset, parts[i]);
             result.written_bytes += range.length;
         } else if (!what.skip_zero_runs) {
             disk_.write_zeroes(whole.offset + range.offset, range.length);

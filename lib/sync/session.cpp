@@ -159,7 +159,8 @@ void session::open_target(const geometry& shape) {
     theirs.nonce = random_nonce();
     theirs.reads_max = options.depth;
     theirs.applies_max = options.depth;
-    theirs.data_messages = window.buffers;
+    theirs.data_messages = std::max(window.buffers, window.digest_entries);
+    theirs.data_bytes = window.buffers * options.chunk_bytes;
     theirs.digest_entries = window.digest_entries;
     if (!pool_) pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {

@@ -25,10 +25,11 @@ using namespace std::chrono_literals;
 constexpr auto flush_after = 5ms;        // guessed: far below what a person notices, long enough to fill a batch
 constexpr auto linger_for = 10s;         // specified: as long as an opening may take
 constexpr unsigned silence_factor = 60;  // signs of life alone are believed for an hour
-constexpr std::size_t input_bytes = 128 * 1024;  // what the stream reads at once
-constexpr std::size_t slots_max = 64;            // batches that wait for a decoder
-constexpr int level_least = 3;                   // measured: log text at 531 MB/s, 590 at level 1, for 2% fewer bytes
-constexpr unsigned encoders_max = 8;             // guessed: more than one stream of TLS can carry away
+constexpr std::size_t input_bytes = 128 * 1024;    // what the stream reads at once
+constexpr std::size_t unsent_bytes_max = 8 << 20;  // guessed: more than any encoder needs to stay ahead of the wire
+constexpr std::size_t slots_max = 16;              // batches that wait for a decoder
+constexpr int level_least = 3;                     // measured: log text at 531 MB/s, 590 at level 1, for 2% fewer bytes
+constexpr unsigned encoders_max = 8;               // guessed: more than one stream of TLS can carry away
 
 // Asked for once: the system is asked each time.
 unsigned encoder_count() {
@@ -106,7 +107,8 @@ void channel::set_shape(const geometry& shape, std::shared_ptr<buffer_pool> pool
         const auto self = weak.lock();
         if (!self) return;
         boost::asio::post(self->strand_, [self] {
-            if (self->user_) self->user_->on_payload_released();
+            ++self->releases_;
+            self->release_payloads();
         });
     });
 }
@@ -122,8 +124,12 @@ void channel::send(message&& what) {
         return;
     }
     // What this side takes is what the other may send.
-    if (const auto* opening = std::get_if<hello>(&what)) data_granted_ = opening->data_messages;
-    if (const auto* more = std::get_if<credit>(&what)) data_granted_ = std::max(data_granted_, more->data_messages);
+    const auto grant = [&](std::uint64_t messages, std::uint64_t bytes) {
+        data_granted_ = std::max(data_granted_, messages);
+        bytes_granted_ = std::max(bytes_granted_, bytes);
+    };
+    if (const auto* opening = std::get_if<hello>(&what)) grant(opening->data_messages, opening->data_bytes);
+    if (const auto* more = std::get_if<credit>(&what)) grant(more->data_messages, more->data_bytes);
     const message_class kind = class_of(what);
     const std::size_t before = urgent_.size();
     append(urgent_, what);
@@ -211,6 +217,7 @@ void channel::encoded(const std::shared_ptr<outgoing_batch>& what) {
     const std::size_t head = what->ready_bytes.head.size(), body = what->ready_bytes.body().size();
     sent_.frames += head + body;
     sent_.payload += body;
+    unsent_bytes_ += body;
     last_stayed_raw_ = what->ready_bytes.codec == batch_codec::raw;
 
     const auto now = clock::now();
@@ -282,7 +289,9 @@ void channel::wrote(boost::system::error_code failure, std::size_t count) {
     writing_.front() = writing_.front().subspan(count);
     if (writing_.front().empty()) writing_.pop_front();
     if (!writing_.empty()) return write_some();
+    if (writing_batch_) unsent_bytes_ -= writing_batch_->ready_bytes.body().size();
     writing_batch_.reset();
+    release_payloads();
     idle_since_ = last_wrote_;
     if (goodbye_queued_ && urgent_.empty() && !sent_at_goodbye_) sent_at_goodbye_ = meter_->sent_bytes;
     write_next();
@@ -304,6 +313,14 @@ void channel::arm_flush_timer() {
                 self->arm_flush_timer();
         });
     }));
+}
+
+// What is encoded counts as held as long as it waits behind so much else: the source reads no further then.
+void channel::release_payloads() {
+    while (user_ && releases_ != 0 && unsent_bytes_ <= unsent_bytes_max) {
+        --releases_;
+        user_->on_payload_released();
+    }
 }
 
 // ---- in ----
@@ -406,7 +423,9 @@ bool channel::begin_batch(const frame_header& header, std::span<const std::byte>
     if (arrived.size() < sizes->head_bytes) return false;
 
     if (data_received_ > data_granted_) return break_off("more data than it may send"), false;
-    auto opened = reader_->open(*sizes, arrived.first(sizes->head_bytes), data_granted_ - data_received_);
+    auto opened =
+        reader_->open(*sizes, arrived.first(sizes->head_bytes),
+                      {data_granted_ - data_received_, bytes_granted_ - std::min(bytes_granted_, bytes_received_)});
     if (!opened) return break_off(opened.error().message()), false;
     input_begin_ += frame_wants_;
     incoming_ = std::make_shared<incoming_slot>();
@@ -415,6 +434,7 @@ bool channel::begin_batch(const frame_header& header, std::span<const std::byte>
     received_.frames += frame_wants_ + sizes->body_bytes;
     received_.payload += sizes->body_bytes;
     data_received_ += incoming_->what.complete.size();
+    bytes_received_ += incoming_->what.payload_bytes;
     last_message_ = clock::now();
 
     body_left_ = direct_destination(incoming_->what);

@@ -128,6 +128,7 @@ private:
     void write_some();
     void wrote(boost::system::error_code failure, std::size_t count);
     void arm_flush_timer();
+    void release_payloads();
     bool all_written() const noexcept;
 
     // in
@@ -170,6 +171,8 @@ private:
     std::vector<std::unique_ptr<compressor>> compressors_;  // those that are idle
     std::size_t encoding_ = 0;
     bool last_stayed_raw_ = false;
+    std::uint64_t unsent_bytes_ = 0;  // of encoded batches
+    std::uint64_t releases_ = 0;      // of payloads, not yet told
     std::vector<std::byte> writing_bytes_;
     std::shared_ptr<outgoing_batch> writing_batch_;
     std::deque<std::span<const std::byte>> writing_;  // what is left of the write that is under way
@@ -186,8 +189,9 @@ private:
     std::uint64_t changes_end_ = 0;  // of the extents that came
     std::optional<geometry> shape_;
     std::optional<batch_reader> reader_;
-    std::uint64_t data_granted_ = 0, data_received_ = 0;  // chunks
-    std::shared_ptr<incoming_slot> incoming_;             // the batch whose body is arriving; shared with the decoders
+    std::uint64_t data_granted_ = 0, data_received_ = 0;    // chunks
+    std::uint64_t bytes_granted_ = 0, bytes_received_ = 0;  // of their payloads
+    std::shared_ptr<incoming_slot> incoming_;  // the batch whose body is arriving; shared with the decoders
     std::span<std::byte> body_left_;
     std::deque<std::shared_ptr<incoming_slot>> slots_;  // in order; being decompressed or ready
 

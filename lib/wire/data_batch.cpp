@@ -21,13 +21,6 @@ constexpr std::size_t saving_least = 32;
 
 enum batch_field : std::size_t { at_codec = 0, at_raw_bytes = 1, at_head_bytes = 4 };
 
-// A run's bytes within its chunk; the disk's last block is shorter.
-extent run_bytes(const geometry& shape, std::uint64_t chunk, const block_run& run) noexcept {
-    const std::uint64_t begin = std::uint64_t{run.first} * shape.block_bytes;
-    const std::uint64_t end = begin + std::uint64_t{run.count} * shape.block_bytes;
-    return {begin, std::min(end, shape.chunk(chunk).length) - begin};
-}
-
 std::span<const std::byte> bytes_of(const batch_piece& piece) noexcept {
     return piece.of->bytes().subspan(piece.offset, piece.length);
 }
@@ -78,7 +71,7 @@ void batch_builder::add(chunk_data&& data) {
     ++open_.chunks;
     for (const block_run& run : data.runs) {
         if (run.zero) continue;
-        const extent range = run_bytes(shape_, data.chunk, run);
+        const extent range = bytes_of(shape_, data.chunk, run);
         REPROTECT_ASSERT(payload && range.end() <= payload->bytes().size());
         add_piece(payload, range.offset, range.length);
     }
@@ -205,10 +198,10 @@ batch_reader::batch_reader(const geometry& shape, std::shared_ptr<buffer_pool> p
 }
 
 wire_result<std::vector<batch_reader::partial_chunk>> batch_reader::parse(std::span<const std::byte> head,
-                                                                          std::uint64_t chunks_max) const {
+                                                                          data_allowance allowed) const {
     field_reader from(head);
     std::vector<partial_chunk> parts;
-    std::uint64_t with_payload = 0;
+    std::uint64_t with_payload = 0, announced = 0;
     while (from.left() != 0) {
         partial_chunk part;
         part.data.chunk = from.number();
@@ -229,47 +222,32 @@ wire_result<std::vector<batch_reader::partial_chunk>> batch_reader::parse(std::s
             if (!from.good()) break;
             const block_run run{next + static_cast<std::uint32_t>(skipped), static_cast<std::uint32_t>(length),
                                 (number & 1) != 0};
-            if (!run.zero) part.missing += run_bytes(shape_, part.data.chunk, run).length;
             part.data.runs.push_back(run);
             next = run.first + run.count;
         }
-        if (part.missing != 0 && ++with_payload > chunks_max) from.refuse(wire_error::too_many_chunks);
+        part.data.packed = true;
+        part.missing = payload_bytes(shape_, part.data.chunk, part.data.runs);
+        // As `credit` says it: what came before counts.
+        if (part.missing != 0 && (++with_payload > allowed.messages || announced >= allowed.bytes))
+            from.refuse(wire_error::too_many_chunks);
+        announced += part.missing;
         if (from.good()) parts.push_back(std::move(part));
     }
     return from.done(std::move(parts));
 }
 
-// The next `count` missing bytes of a chunk become destinations.
+// The next `count` missing bytes of a chunk become a destination.
 void batch_reader::assign(partial_chunk& to, std::uint64_t count, std::vector<std::span<std::byte>>& destinations) {
-    // Neighbours are joined within one buffer only, even where two buffers happen to touch.
-    const std::size_t before = destinations.size();
+    if (count == 0) return;
+    const std::span<std::byte> payload = to.data.payload.bytes();
+    destinations.push_back(payload.subspan(payload.size() - to.missing, count));
     to.missing -= count;
-    while (count != 0) {
-        const block_run& run = to.data.runs[to.run];
-        if (run.zero) {
-            ++to.run;
-            continue;
-        }
-        const extent range = run_bytes(shape_, to.data.chunk, run);
-        const std::uint64_t part = std::min(count, range.length - to.run_bytes);
-        const std::span<std::byte> bytes = to.data.payload.bytes().subspan(range.offset + to.run_bytes, part);
-        if (destinations.size() > before && destinations.back().data() + destinations.back().size() == bytes.data())
-            destinations.back() = {destinations.back().data(), destinations.back().size() + bytes.size()};
-        else
-            destinations.push_back(bytes);
-        count -= part;
-        to.run_bytes += part;
-        if (to.run_bytes == range.length) {
-            ++to.run;
-            to.run_bytes = 0;
-        }
-    }
 }
 
 wire_result<incoming_batch> batch_reader::open(const batch_header& header, std::span<const std::byte> head,
-                                               std::uint64_t chunks_max) {
+                                               data_allowance allowed) {
     REPROTECT_ASSERT(head.size() == header.head_bytes);
-    auto parsed = parse(head, chunks_max);
+    auto parsed = parse(head, allowed);
     if (!parsed) return parsed.error();
     std::vector<partial_chunk>& parts = *parsed;
 
@@ -289,7 +267,7 @@ wire_result<incoming_batch> batch_reader::open(const batch_header& header, std::
     }
     if (left != 0) return make_error_code(wire_error::bad_payload);
 
-    incoming_batch result{header, {}, {}};
+    incoming_batch result{header, {}, {}, 0};
     if (open_) {
         assign(*open_, open_share, result.destinations);
         if (open_->missing == 0) {
@@ -299,10 +277,8 @@ wire_result<incoming_batch> batch_reader::open(const batch_header& header, std::
     }
     for (std::size_t i = 0; i < parts.size(); ++i) {
         partial_chunk& part = parts[i];
-        if (part.missing != 0) {
-            part.data.payload = pool_->take();
-            REPROTECT_ASSERT(part.data.payload.bytes().size() >= shape_.chunk(part.data.chunk).length);
-        }
+        if (part.missing != 0) part.data.payload = pool_->take(part.missing);
+        result.payload_bytes += part.missing;
         assign(part, shares[i], result.destinations);
         if (part.missing == 0)
             result.complete.push_back(std::move(part.data));

@@ -111,31 +111,35 @@ wire_result<batch_header> decode_batch_header(std::span<const std::byte, batch_h
 /// opened later, or in the reader: none of those may be given away or destroyed before this batch is filled.
 struct incoming_batch {
     batch_header header;
-    std::vector<std::span<std::byte>> destinations;  ///< in the order of the bytes; neighbours joined
+    std::vector<std::span<std::byte>> destinations;  ///< in the order of the bytes
     std::vector<chunk_data> complete;  ///< messages that are whole once this and all earlier batches are filled
+    std::uint64_t payload_bytes = 0;   ///< of all chunks that begin here
+};
+
+/// What the other side may still send: payloads, while those before are fewer than so many bytes.
+struct data_allowance {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
 };
 
 /// Takes data frames in order, for one thread.
 class batch_reader {
 public:
-    /// The pool's buffers hold a chunk each. Shared: messages outlive the reader.
+    /// A whole one of the pool's buffers holds a chunk. Shared: messages outlive the reader.
     batch_reader(const geometry& shape, std::shared_ptr<buffer_pool> pool);
 
-    /// Checks a batch's head, and then takes a buffer from the pool for each of its chunks with a payload, of which
-    /// there may be `chunks_max`. After a refusal the reader must not be used. `head` has the header's head_bytes
-    /// (asserted).
+    /// Checks a batch's head, and then takes a buffer of the right size for each of its chunks with a payload. After a refusal the
+    /// reader must not be used. `head` has the header's head_bytes (asserted).
     wire_result<incoming_batch> open(const batch_header& header, std::span<const std::byte> head,
-                                     std::uint64_t chunks_max);
+                                     data_allowance allowed);
 
 private:
     struct partial_chunk {
         chunk_data data;
-        std::size_t run = 0;          // the first that is not whole
-        std::uint64_t run_bytes = 0;  // what of it has arrived
-        std::uint64_t missing = 0;
+        std::uint64_t missing = 0;  // bytes of its payload
     };
 
-    wire_result<std::vector<partial_chunk>> parse(std::span<const std::byte> head, std::uint64_t chunks_max) const;
+    wire_result<std::vector<partial_chunk>> parse(std::span<const std::byte> head, data_allowance allowed) const;
     void assign(partial_chunk& to, std::uint64_t count, std::vector<std::span<std::byte>>& destinations);
 
     geometry shape_;

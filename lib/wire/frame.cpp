@@ -165,8 +165,9 @@ std::optional<std::uint32_t> frame_max(frame_kind kind) noexcept {
         case frame_kind::data:
             return frame_max_of_all;
         case frame_kind::verdict:
-        case frame_kind::credit:
             return 30;
+        case frame_kind::credit:
+            return 40;
         case frame_kind::end_of_data:
         case frame_kind::applied:
         case frame_kind::status:

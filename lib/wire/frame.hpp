@@ -32,7 +32,7 @@
 //                   reread, 1 allow_larger, 2 truncate, 3 reverse, 4 full_copy, 5 resizes, 6 whole,
 //                   7 wants_differential), nonce: 32 bytes, name: text (4096), identity, machine: text (64), kernel:
 //                   text (64), places (written), places (read), reason: text (4096), digest_entries,
-//                   allocation_runs, data_messages, proof_chunks: number each
+//                   allocation_runs, data_messages, data_bytes, proof_chunks: number each
 //   identity      = count: number (at most 32), then count times (text (1024), text (1024))
 //   places        = count: number, then count times (count: number, footings); at most 64 lists and 64 footings a hello
 //   footing       = kind: u8 (1 file, 2 block device, 3 unit), device: number, inode: number, world-wide name: text
@@ -56,7 +56,7 @@
 //                   not zero, of each entry. Only the last entry may be left open, and then at least one byte of it is
 //                   there.
 //   resend        = chunk: number
-//   credit        = allocation_runs, data_messages, proof_chunks: number each
+//   credit        = allocation_runs, data_messages, data_bytes, proof_chunks: number each
 //   end_of_data   = data_sent: number, root: 16 bytes, source counts
 //   source counts = allocated, read, reread, changed_compared, changed_uncompared, zeroed: number each
 //   applied       = root: 16 bytes, target counts

@@ -195,6 +195,7 @@ void write(field_writer& to, const hello& value) {
     to.number(value.digest_entries);
     to.number(value.allocation_runs);
     to.number(value.data_messages);
+    to.number(value.data_bytes);
     to.number(value.proof_chunks);
 }
 
@@ -233,6 +234,7 @@ hello read_hello(field_reader& from) {
     value.digest_entries = from.number();
     value.allocation_runs = from.number();
     value.data_messages = from.number();
+    value.data_bytes = from.number();
     value.proof_chunks = from.number();
     return value;
 }
@@ -491,6 +493,7 @@ void write(field_writer& to, const resend& value) {
 void write(field_writer& to, const credit& value) {
     to.number(value.allocation_runs);
     to.number(value.data_messages);
+    to.number(value.data_bytes);
     to.number(value.proof_chunks);
 }
 
@@ -498,6 +501,7 @@ credit read_credit(field_reader& from) {
     credit value;
     value.allocation_runs = from.number();
     value.data_messages = from.number();
+    value.data_bytes = from.number();
     value.proof_chunks = from.number();
     return value;
 }

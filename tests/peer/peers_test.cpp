@@ -36,6 +36,7 @@ scenario random_scenario(std::mt19937_64& random, bool tight) {
     it.target.applies_max = window(8);
     it.target.allocation_runs = window(20);
     it.target.data_messages = window(8);
+    it.target.data_bytes = window(64) * 512;
     it.target.proof_chunks = window(20);
     it.target.punches_holes = random() % 2;
     const unsigned pushes[] = {0, 50, 101};

@@ -87,6 +87,7 @@ inline hello sample_hello() {
     value.digest_entries = 4096;
     value.allocation_runs = 300;
     value.data_messages = 64;
+    value.data_bytes = 48 << 20;
     value.proof_chunks = std::uint64_t{1} << 40;
     return value;
 }
@@ -170,7 +171,7 @@ inline bytes sample_frames() {
     append(out, message{verdict{127, 128, UINT64_MAX}});
     append_sample_batch(out);
     append(out, message{resend{0}});
-    append(out, message{credit{16383, 16384, 1}});
+    append(out, message{credit{16383, 16384, 1 << 26, 1}});
     append(out, message{end_of_data{77, digest_from(3), sample_source_counts()}});
     append(out, message{applied{digest_from(4), sample_target_counts()}});
     append(out, message{proof{5, 2, {digest_from(5), digest_from(6)}}});

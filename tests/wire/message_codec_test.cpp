@@ -250,9 +250,10 @@ TEST_CASE("the small messages come back with any number", "[wire]") {
     CHECK(decided.below_chunk == wire_offset_max);
     CHECK(decided.entries_granted == largest);
     CHECK(decided.data_sent == largest);
-    const credit granted = one(credit{1, largest, 3});
+    const credit granted = one(credit{1, largest, 2, 3});
     CHECK(granted.allocation_runs == 1);
     CHECK(granted.data_messages == largest);
+    CHECK(granted.data_bytes == 2);
     CHECK(granted.proof_chunks == 3);
     const source_counts all{largest, largest, largest, largest, largest, largest};
     CHECK(one(end_of_data{largest, digest_from(1), all}).counts.zeroed == largest);
@@ -388,7 +389,7 @@ TEST_CASE("a hello that breaks a rule is refused by it", "[wire]") {
     // mode, disk, chunk, block, algorithm, flags | nonce | name, pairs, machine, kernel, written, read, reason |
     // windows
     const bytes start = of({1, 4096, 4096, 512, 1, 0}) + nonce;
-    const bytes end = of({0, 1, 1, 1, 1});
+    const bytes end = of({0, 1, 1, 1, 1, 1});
     REQUIRE(decode(kind, start + of({0, 0, 0, 0, 0, 0}) + end).has_value());
     for (const std::uint64_t mode : {0, 4}) check_refused(kind, of({mode}), wire_error::bad_value);
     check_refused(kind, of({1, wire_offset_max + 1}), wire_error::bad_geometry);
