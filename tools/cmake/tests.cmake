@@ -22,7 +22,7 @@ inline Matchers::StringContainsMatcher Contains(const std::string& part) { retur
 endif()
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS tests/*.cpp)
-list(FILTER test_sources EXCLUDE REGEX "^${tests_folder}/(package|readme|lint|fuzz)/")
+list(FILTER test_sources EXCLUDE REGEX "^${tests_folder}/((package|readme|lint)/|fuzz/main\\.cpp$)")
 if(test_sources)
     add_executable(reprotect_tests ${test_sources})
     target_include_directories(reprotect_tests PRIVATE tests lib)

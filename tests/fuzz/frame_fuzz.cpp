@@ -1,0 +1,113 @@
+// A frame of any kind but data: its kind's number, then its payload. What is
+// taken apart and put together again is what it was, since a value has one
+// encoding; a number for an error that this version does not know is the one
+// exception.
+#include <algorithm>
+#include <vector>
+
+#include "fuzz/fuzzers.hpp"
+#include "wire/message_codec.hpp"
+#include "wire/session_frames.hpp"
+
+namespace reprotect::fuzz {
+namespace {
+
+using frame_bytes = std::vector<std::byte>;
+
+void check_changes(const std::vector<change>& changes, extent inside) {
+    std::uint64_t end = inside.offset;
+    for (const change& each : changes) {
+        promise(each.range.offset >= end && !each.range.empty() && inside.contains(each.range),
+                "changes are sorted, disjoint and within the disk");
+        end = each.range.end();
+    }
+}
+
+wire_result<frame_bytes> written_again(frame_kind kind, input payload) {
+    frame_bytes out;
+    const auto again = [&](const auto& value) -> wire_result<frame_bytes> {
+        if (!value) return value.error();
+        append(out, *value);
+        return out;
+    };
+    switch (kind) {
+        case frame_kind::request:
+            return again(decode_request(payload));
+        case frame_kind::answer:
+            return again(decode_answer(payload));
+        case frame_kind::confirm:
+            return again(decode_confirm(payload));
+        case frame_kind::status:
+            return again(decode_status(payload));
+        case frame_kind::notice:
+            return again(decode_notice(payload));
+        case frame_kind::goodbye:
+            return again(decode_goodbye(payload));
+        case frame_kind::map_end:
+            return again(decode_map_end(payload));
+        case frame_kind::changes: {
+            const extent part{std::uint64_t{payload.size()} * 512, std::uint64_t{1} << 40};
+            if (const auto some = decode_changes(payload, part)) check_changes(*some, part);
+            const extent all{0, wire_offset_max};
+            const auto value = decode_changes(payload, all);
+            if (!value) return value.error();
+            check_changes(*value, all);
+            append_changes(out, *value);
+            return out;
+        }
+        case frame_kind::map_piece:
+            append_map_pieces(out, payload);
+            return out;
+        case frame_kind::keep_alive:
+            append_keep_alive(out);
+            return out;
+        default:
+            return again(decode(kind, payload));
+    }
+}
+
+// The payload of the frame that bytes begin with; the bytes behind it stay.
+input take_payload(input& stream, frame_kind kind) {
+    promise(stream.size() >= frame_header_bytes, "a frame that was written has a header");
+    const auto header = decode_header(stream.first<frame_header_bytes>());
+    promise(header && header->kind == kind && header->length <= stream.size() - frame_header_bytes,
+            "a frame that was written is of its kind and has its length");
+    const input payload = stream.subspan(frame_header_bytes, header->length);
+    stream = stream.subspan(frame_header_bytes + header->length);
+    return payload;
+}
+
+}  // namespace
+
+void frame(input bytes) {
+    if (bytes.empty()) return;
+    const auto kind = static_cast<frame_kind>(bytes[0]);
+    const input payload = bytes.subspan(1);
+    const auto max = frame_max(kind);
+    if (!max || payload.size() > *max) {
+        promise(!decode(kind, payload), "what is no frame is refused");
+        return;
+    }
+    const auto first = written_again(kind, payload);
+    if (!first) {
+        promise(first.error().category() == wire_category(), "a refusal is the wire's own");
+        promise(first.error().value() != 0, "a refusal has a reason");
+        return;
+    }
+    input stream(*first);
+    const bool names_error = kind == frame_kind::failed || kind == frame_kind::answer;
+    bool alone = true;
+    while (!stream.empty()) {
+        const input part = take_payload(stream, kind);
+        // Lists of many repeats may be parted, since room is kept for what they
+        // would take without.
+        alone = alone && stream.empty();
+        if (alone && !names_error) promise(std::ranges::equal(part, payload), "a value has one encoding");
+        const auto second = written_again(kind, part);
+        promise(second && second->size() == frame_header_bytes + part.size() &&
+                    std::ranges::equal(input(*second).subspan(frame_header_bytes), part),
+                "what was written is read as what it was");
+    }
+}
+
+}  // namespace reprotect::fuzz
