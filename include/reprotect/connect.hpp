@@ -41,6 +41,9 @@ struct connect_options {
     std::vector<std::string> ssh_command{"ssh"};  ///< what connects; options, host and command are added
     std::string ssh_remote_tool = "reprotect";    ///< as the far shell shall find the tool
     std::shared_ptr<rate_limiter> limit;
+    /// Over how many connections a session is striped, 1 to 16; 0: more are opened as long as that helps. Not over ssh; the server may allow
+    /// fewer.
+    unsigned connections = 0;
     std::chrono::milliseconds patience{60'000};  ///< for a silent peer
 };
 

@@ -56,6 +56,7 @@ struct server_options {
     /// Which exports a name (of a key or certificate) may use; empty: everyone all of them. A name that is not in it: none.
     std::map<std::string, std::vector<std::string>> allowed;
     std::size_t sessions_max = 64;        ///< at once; each takes up to `options.memory_bytes`
+    unsigned connections_max = 16;        ///< of one session, 1 to 16
     bool once = false;                    ///< one session, then the end
     bool direct = false;                  ///< open the disks past the page cache
     sync_options options;                 ///< depth, threads and memory of each session; the rest is the peers' to say

@@ -5,6 +5,7 @@
 // the oldest goes, so that who is quick to say who it is gets in past any number of those who never do.
 #include "reprotect/serve.hpp"
 
+#include <openssl/crypto.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <boost/asio/co_spawn.hpp>
@@ -21,6 +22,7 @@
 #include <list>
 
 #include "base/caught_error.hpp"
+#include "codec/random.hpp"
 #include "reprotect/memory_device.hpp"
 #include "reprotect/open_device.hpp"
 #include "sync/discretion.hpp"
@@ -30,6 +32,7 @@
 #include "sync/worker_pool.hpp"
 #include "wire/connection.hpp"
 #include "wire/opening.hpp"
+#include "wire/striped_stream.hpp"
 
 namespace reprotect {
 namespace {
@@ -65,6 +68,10 @@ struct visitor {
     std::optional<export_lease> lease;
     std::unique_ptr<device> disk;
     bool in_session = false;
+    unsigned lanes_agreed = 1;  // connections of its session,
+    unsigned lanes_joined = 1;  // and so many came
+    lane_token token{};         // by which they are known
+    striped_stream::gate more_lanes;
     bool told = false;   // why it was refused
     bool wrote = false;  // or may have
     std::stop_source stop;
@@ -175,6 +182,7 @@ private:
     awaitable<void> receive(std::shared_ptr<visitor> guest);
     awaitable<void> secure(std::shared_ptr<visitor> guest);
     awaitable<void> converse(std::shared_ptr<visitor> guest);
+    awaitable<void> take_lane(std::shared_ptr<visitor> guest, opening* first, lane_token token);
     awaitable<void> give_map(std::shared_ptr<visitor> guest);
     void begin_session(const std::shared_ptr<visitor>& guest, std::array<std::byte, 32> binding);
     void session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report);
@@ -373,7 +381,12 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
     terms.patience = options_.opening_patience;
     terms.explain = guest->link.explain;
     opening first(*guest->link.stream, std::move(terms));
-    guest->wish = co_await first.receive_request();
+    auto asked = co_await first.receive_request();
+    if (const auto* join = std::get_if<wire_join>(&asked)) {
+        co_await take_lane(guest, &first, join->token);
+        co_return;
+    }
+    guest->wish = std::move(std::get<wire_request>(asked));
     std::optional<error> refused;
     try {
         if (stopping_ || sessions() >= options_.sessions_max || (options_.once && sessions() != 0))
@@ -404,7 +417,11 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         co_await first.refuse(told);
         throw *refused;
     }
-    co_await first.accept();
+    wire_answer agreed;
+    if (guest->wish.role != asked_role::reader && !acceptors_.empty())
+        agreed.lanes = guest->lanes_agreed = std::min(guest->wish.lanes, options_.connections_max);
+    agreed.token = guest->token = random_nonce();
+    co_await first.accept(agreed);
     log(severity::info, "session-begin",
         with(with(with(guest->fields(), "export", guest->wish.export_name), "client", role_of(guest->wish)), "version",
              guest->wish.tool_version));
@@ -413,6 +430,29 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         co_return;
     }
     begin_session(guest, first.binding());
+}
+
+// Another connection of a session of the same client.
+awaitable<void> running_server::take_lane(std::shared_ptr<visitor> guest, opening* first, lane_token token) {
+    const auto found = std::find_if(guests_.begin(), guests_.end(), [&](const auto& each) {
+        return each->in_session && each->lanes_joined < each->lanes_agreed && each->who.name == guest->who.name &&
+               CRYPTO_memcmp(each->token.data(), token.data(), token.size()) == 0;
+    });
+    if (found == guests_.end() || stopping_) {
+        const error why(error_kind::not_found, "there is no session that this connection could join",
+                        {.operation = "join", .hint = "begin a session first"});
+        guest->told = true;
+        co_await first->refuse(why);
+        throw why;
+    }
+    const std::shared_ptr<visitor> owner = *found;
+    ++owner->lanes_joined;
+    const wire_answer accepted;
+    co_await first->accept(accepted);
+    guest->link.meter->join(owner->link.meter);
+    auto stream = std::make_shared<std::unique_ptr<byte_stream>>(std::move(guest->link.stream));
+    boost::asio::post(owner->strand, [owner, stream] { owner->more_lanes.add(std::move(*stream)); });
+    gone(guest);
 }
 
 awaitable<void> running_server::give_map(std::shared_ptr<visitor> guest) {
@@ -452,8 +492,14 @@ void running_server::begin_session(const std::shared_ptr<visitor>& guest, std::a
         request = as_comparison(std::move(request));
         request.options.keep_differential = guest->wish.keep_differential;
     }
-    far.link = std::make_shared<channel>(guest->strand, pool_.get_executor(), std::move(guest->link.stream),
-                                         guest->link.meter, channel_options{options_.patience, guest->peer});
+    std::unique_ptr<byte_stream> stream = std::move(guest->link.stream);
+    if (guest->lanes_agreed > 1) {
+        auto striped = std::make_unique<striped_stream>(guest->strand, std::move(stream));
+        guest->more_lanes = striped->lane_gate();
+        stream = std::move(striped);
+    }
+    far.link = std::make_shared<channel>(guest->strand, pool_.get_executor(), std::move(stream), guest->link.meter,
+                                         channel_options{options_.patience, guest->peer});
     far.binding = binding;
     far.alias = guest->lease->alias();
     std::make_shared<session>(pool_.get_executor(), std::move(request), guest->wish.mode, std::move(far),

@@ -247,7 +247,7 @@ void channel::schedule_write() {
 }
 
 void channel::write_next() {
-    if (lost_ || !writing_.empty()) return;
+    if (lost_ || draining_ || !writing_.empty()) return;
     if (!urgent_.empty()) {
         writing_bytes_.swap(urgent_);
         urgent_.clear();
@@ -268,7 +268,7 @@ void channel::write_next() {
 }
 
 bool channel::all_written() const noexcept {
-    return urgent_.empty() && writing_.empty() && batches_.empty() && (!builder_ || builder_->empty());
+    return urgent_.empty() && writing_.empty() && !draining_ && batches_.empty() && (!builder_ || builder_->empty());
 }
 
 void channel::write_some() {
@@ -293,8 +293,21 @@ void channel::wrote(boost::system::error_code failure, std::size_t count) {
     writing_batch_.reset();
     release_payloads();
     idle_since_ = last_wrote_;
-    if (goodbye_queued_ && urgent_.empty() && !sent_at_goodbye_) sent_at_goodbye_ = meter_->sent_bytes;
+    if (goodbye_queued_ && urgent_.empty() && !sent_at_goodbye_) return drain();
     write_next();
+}
+
+// The goodbye is on its way, and all before it: what passed until then is what both sides report.
+void channel::drain() {
+    draining_ = true;
+    stream_->async_write_some(strand_, {}, [self = shared_from_this()](boost::system::error_code failure, std::size_t) {
+        self->guarded([&] {
+            self->draining_ = false;
+            if (failure || self->lost_) return self->wrote(failure, 0);
+            self->sent_at_goodbye_ = self->meter_->sent_bytes;
+            self->write_next();
+        });
+    });
 }
 
 void channel::arm_flush_timer() {
@@ -545,6 +558,7 @@ void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
         case frame_kind::request:
         case frame_kind::answer:
         case frame_kind::confirm:
+        case frame_kind::join:
         case frame_kind::map_piece:
         case frame_kind::map_end:
             return break_off("a frame of kind " + std::to_string(static_cast<unsigned>(kind)) + " within a session");

@@ -126,6 +126,7 @@ private:
     void encoded(const std::shared_ptr<outgoing_batch>& what);
     void write_next();
     void write_some();
+    void drain();
     void wrote(boost::system::error_code failure, std::size_t count);
     void arm_flush_timer();
     void release_payloads();
@@ -165,6 +166,7 @@ private:
 
     std::vector<std::byte> urgent_;  // whole frames, not yet being written
     bool goodbye_queued_ = false;    // the last frame in urgent_
+    bool draining_ = false;          // after it
     bool write_scheduled_ = false;
     std::optional<batch_builder> builder_;
     std::deque<std::shared_ptr<outgoing_batch>> batches_;   // in order, on their way; shared with the encoders

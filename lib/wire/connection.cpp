@@ -129,6 +129,7 @@ awaitable<connection> dial(dial_terms terms) {
     bool late = false;
     {
         const deadline<tls_stream> limit(on, *secure, terms.patience);
+        const auto begun = std::chrono::steady_clock::now();
         if (terms.close) *terms.close = [&secure] { secure->close(); };
         try {
             co_await handshake(*secure, on);
@@ -136,6 +137,7 @@ awaitable<connection> dial(dial_terms terms) {
             failure = why.code();
         }
         if (terms.close) *terms.close = [] {};
+        link.round_trip = std::chrono::steady_clock::now() - begun;
         late = limit.passed();
     }
     if (late)

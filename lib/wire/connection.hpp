@@ -21,8 +21,9 @@ namespace reprotect {
 struct connection {
     std::unique_ptr<byte_stream> stream;
     std::shared_ptr<wire_meter> meter;
-    std::array<std::byte, 32> secret{};  ///< exported from TLS; zeroes without
-    std::string far_name;                ///< "HOST:PORT", for messages
+    std::array<std::byte, 32> secret{};      ///< exported from TLS; zeroes without
+    std::string far_name;                    ///< "HOST:PORT", for messages
+    std::chrono::nanoseconds round_trip{0};  ///< about so much: what a client's handshake took; 0: not known
     /// What a failed transfer means; empty where its own words do.
     std::function<error(const boost::system::error_code&)> explain;
 };

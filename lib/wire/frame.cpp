@@ -149,6 +149,7 @@ std::optional<std::uint32_t> frame_max(frame_kind kind) noexcept {
         case frame_kind::answer:
             return 1 + failure_max;
         case frame_kind::confirm:
+        case frame_kind::join:
             return 32;
         case frame_kind::hello:
             return 128 * kib;  // 32 pairs of 1 KiB texts, and all else at its limit

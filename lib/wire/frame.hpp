@@ -19,10 +19,12 @@
 //   request       = export: text (at most 4096), role: u8 (1 source, 2 target, 3 reader: what the client will be),
 //                   mode, block_bytes: number, chunk_bytes: number, algorithm: u8 (1 xxh3, 2 sha256), flags: u8 (bit 0
 //                   reread, 1 allow_larger, 2 truncate, 3 reverse, 4 ignore_allocation, 5 with_blocks, 6
-//                   keep_differential, 7 within), tool_version: text (at most 64),
+//                   keep_differential, 7 within), tool_version: text (at most 64), lanes: u8 (1 to 16: the
+//                   connections that the client may open),
 //                   under `within`: count: number, then count times (gap: number, length: number)
 //                   gap = bytes from the end of the extent before (from 0 for the first); 0 only for the first
-//   answer        = flag (accepted); where 0: failure
+//   answer        = flag (accepted); where 0: failure; where 1: lanes: u8 (1 to 16), above 1 a token: 32 bytes
+//   join          = token: 32 bytes, from the answer that began the session
 //   confirm       = 32 bytes, a MAC
 //   mode          = u8: 1 sync, 2 dry run, 3 compare
 //
@@ -84,7 +86,7 @@
 // there is none, or the sides are not source peer and target peer, or client and server. Then (opening.hpp has the MAC)
 // - source peer and target peer: a confirm of both; the messages, the source's hello first. Neither sends more than its
 //   hello until it has the other's.
-// - client and server: request, answer, a confirm of both; then, if accepted, the messages between the client in its
+// - client and server: request or join, answer, a confirm of both; then, if accepted, the messages between the client in its
 //   role and the server in the other one. For a reader: map_piece* map_end from the server instead.
 // - keep_alive may come at any time from both, status and notice after the sender's hello. After the last message (or map_end) come the source's
 //   changes, if they were asked for, and each side's goodbye, its last frame.
@@ -183,6 +185,7 @@ enum class frame_kind : std::uint8_t {
     request = 1,
     answer,
     confirm,
+    join,
 
     hello = 16,
     allocation,

@@ -629,6 +629,7 @@ message read_message(frame_kind kind, field_reader& from) {
         case frame_kind::request:
         case frame_kind::answer:
         case frame_kind::confirm:
+        case frame_kind::join:
         case frame_kind::keep_alive:
         case frame_kind::status:
         case frame_kind::notice:

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "reprotect/rate_limiter.hpp"
 
@@ -18,6 +19,18 @@ struct wire_meter {
     std::uint64_t received_bytes_max =
         std::numeric_limits<std::uint64_t>::max();  ///< more is an error: lifted once the peer is known
     std::shared_ptr<rate_limiter> limit;            ///< null: none; shared by the sessions that share a limit
+    std::shared_ptr<wire_meter> whole;              ///< where this is one of several connections: counts all of them
+
+    void add(std::uint64_t wire_meter::*count, std::uint64_t bytes) noexcept {
+        this->*count += bytes;
+        if (whole) (*whole).*count += bytes;
+    }
+    /// From now on, and for what passed already.
+    void join(std::shared_ptr<wire_meter> all) noexcept {
+        all->sent_bytes += sent_bytes;
+        all->received_bytes += received_bytes;
+        whole = std::move(all);
+    }
 };
 
 /// Leave to write under a limit. What a short or cancelled write did not use is kept for the next: whoever has taken leave does not

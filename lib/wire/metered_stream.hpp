@@ -43,7 +43,7 @@ struct counting_handler {
     Handler handler;
 
     void operator()(boost::system::error_code why, std::size_t bytes) {
-        (*meter).*count += bytes;
+        meter->add(count, bytes);
         std::move(handler)(why, bytes);
     }
 };
@@ -169,7 +169,7 @@ private:
         template <typename Self>
         void operator()(Self& self, boost::system::error_code why, std::size_t bytes) {
             through->leave.used(bytes);
-            meter->sent_bytes += bytes;
+            meter->add(&wire_meter::sent_bytes, bytes);
             self.complete(why, bytes);
         }
 

@@ -91,13 +91,25 @@ awaitable<void> opening::meet_peer() {
     co_await exchange_confirms();
 }
 
-awaitable<void> opening::ask(wire_request wish) {
+awaitable<wire_answer> opening::ask(wire_request wish) {
+    std::vector<std::byte> frame;
+    append(frame, wish);
+    auto answer = co_await ask_by(std::move(frame));
+    co_return answer;
+}
+
+awaitable<wire_answer> opening::ask(wire_join wish) {
+    std::vector<std::byte> frame;
+    append(frame, wish);
+    auto answer = co_await ask_by(std::move(frame));
+    co_return answer;
+}
+
+awaitable<wire_answer> opening::ask_by(std::vector<std::byte> frame) {
     const auto on = co_await boost::asio::this_coro::executor;
     deadline<byte_stream> limit(on, stream_, terms_.patience);
     timed_out_ = [&limit] { return limit.passed(); };
     co_await exchange_preambles();
-    std::vector<std::byte> frame;
-    append(frame, wish);
     transcript_.insert(transcript_.end(), frame.begin(), frame.end());
     co_await send(std::move(frame));
     // It opens the disk first, which may take longer than words.
@@ -113,27 +125,36 @@ awaitable<void> opening::ask(wire_request wish) {
                     terms_.far_name + " refused: " + on_one_line(why.what()), std::move(detail));
     }
     co_await exchange_confirms();
+    wire_answer agreed = *answer;
+    co_return agreed;
 }
 
-awaitable<wire_request> opening::receive_request() {
+awaitable<std::variant<wire_request, wire_join>> opening::receive_request() {
     const auto on = co_await boost::asio::this_coro::executor;
     const deadline<byte_stream> limit(on, stream_, terms_.patience);
     timed_out_ = [&limit] { return limit.passed(); };
     co_await exchange_preambles();
-    const auto payload = co_await receive_frame(frame_kind::request);
-    wire_result<wire_request> wish = decode_request(payload);
-    if (!wish) fail("its request: " + wish.error().message());
-    wire_request asked = std::move(*wish);
+    const auto first = co_await receive_frame();
+    std::variant<wire_request, wire_join> asked;
+    if (first.kind == frame_kind::join) {
+        const wire_result<wire_join> wish = decode_join(first.payload);
+        if (!wish) fail("its request: " + wish.error().message());
+        asked = *wish;
+    } else {
+        if (first.kind != frame_kind::request) fail("a frame of another kind than was due");
+        wire_result<wire_request> wish = decode_request(first.payload);
+        if (!wish) fail("its request: " + wish.error().message());
+        asked = std::move(*wish);
+    }
     co_return asked;
 }
 
-awaitable<void> opening::accept() {
+awaitable<void> opening::accept(wire_answer agreed) {
     const auto on = co_await boost::asio::this_coro::executor;
     const deadline<byte_stream> limit(on, stream_, terms_.patience);
     timed_out_ = [&limit] { return limit.passed(); };
     std::vector<std::byte> frame;
-    const wire_answer accepted;
-    append(frame, accepted);
+    append(frame, agreed);
     transcript_.insert(transcript_.end(), frame.begin(), frame.end());
     co_await send(std::move(frame));
     co_await exchange_confirms();
@@ -258,19 +279,26 @@ void opening::check_transfer(const boost::system::error_code& failure) const {
 }
 
 awaitable<std::vector<std::byte>> opening::receive_frame(frame_kind kind) {
+    auto frame = co_await receive_frame();
+    if (frame.kind != kind) fail("a frame of another kind than was due");
+    co_return std::move(frame.payload);
+}
+
+awaitable<opening::received_frame> opening::receive_frame() {
     std::array<std::byte, frame_header_bytes> head{};
     co_await receive(head.data(), head.size());
     const wire_result<frame_header> header = decode_header(head);
     if (!header) fail(header.error().message());
-    if (header->kind != kind) fail("a frame of another kind than was due");
-    std::vector<std::byte> payload(header->length);
-    co_await receive(payload.data(), payload.size());
+    received_frame frame;
+    frame.kind = header->kind;
+    frame.payload.resize(header->length);
+    co_await receive(frame.payload.data(), frame.payload.size());
     // The MAC is over what else was said.
-    if (kind != frame_kind::confirm) {
+    if (frame.kind != frame_kind::confirm) {
         transcript_.insert(transcript_.end(), head.begin(), head.end());
-        transcript_.insert(transcript_.end(), payload.begin(), payload.end());
+        transcript_.insert(transcript_.end(), frame.payload.begin(), frame.payload.end());
     }
-    co_return payload;
+    co_return frame;
 }
 
 void opening::fail(const std::string& what, const std::string& hint) const {

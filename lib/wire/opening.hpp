@@ -1,7 +1,7 @@
 // How a connection begins: who speaks, which version, what is asked for, and that nobody stood between.
 //
 //   both            preamble                                    at once, without waiting
-//   client          request
+//   client          request, or join: another connection of a session that has begun
 //   server                    answer                            accepted, or why not
 //   both            confirm                                     a MAC over all of the above
 //
@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "reprotect/error.hpp"
@@ -48,21 +49,28 @@ public:
     boost::asio::awaitable<void> meet_peer();
 
     /// A client: throws what the server said where it refused.
-    boost::asio::awaitable<void> ask(wire_request wish);
+    boost::asio::awaitable<wire_answer> ask(wire_request wish);
+    boost::asio::awaitable<wire_answer> ask(wire_join wish);
 
     /// A server, in turn: what is asked, then one of the other two. `refuse` also waits a moment for the client to end.
-    boost::asio::awaitable<wire_request> receive_request();
-    boost::asio::awaitable<void> accept();
+    boost::asio::awaitable<std::variant<wire_request, wire_join>> receive_request();
+    boost::asio::awaitable<void> accept(wire_answer agreed);
     boost::asio::awaitable<void> refuse(error why);
 
     /// Once all is said: the same on both sides, and new for each connection.
     std::array<std::byte, 32> binding() const;
 
 private:
+    struct received_frame {
+        frame_kind kind = frame_kind::request;
+        std::vector<std::byte> payload;
+    };
     boost::asio::awaitable<void> exchange_preambles();
     boost::asio::awaitable<void> exchange_confirms();
     boost::asio::awaitable<void> send(std::vector<std::byte> bytes);
     boost::asio::awaitable<void> receive(std::byte* into, std::size_t count);
+    boost::asio::awaitable<wire_answer> ask_by(std::vector<std::byte> frame);
+    boost::asio::awaitable<received_frame> receive_frame();
     boost::asio::awaitable<std::vector<std::byte>> receive_frame(frame_kind kind);
     void take_preamble(std::array<std::byte, preamble_bytes> theirs);
     std::array<std::byte, 32> mac(const std::string& label) const;

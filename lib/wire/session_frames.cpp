@@ -69,6 +69,12 @@ extent_set read_extents(field_reader& from) {
     return extents;
 }
 
+unsigned read_lanes(field_reader& from) {
+    const unsigned lanes = from.byte();
+    if (lanes < 1 || lanes > lanes_max) from.refuse(wire_error::bad_value);
+    return lanes;
+}
+
 constexpr unsigned tag_of(const change& value) noexcept {
     return static_cast<unsigned>(value.kind) << 2 | static_cast<unsigned>(value.reason);
 }
@@ -93,6 +99,7 @@ void append(std::vector<std::byte>& out, const wire_request& value) {
             (value.with_blocks ? request_with_blocks : 0u) |
             (value.keep_differential ? request_keep_differential : 0u) | (value.within ? request_within : 0u));
     to.text(value.tool_version, tool_version_max);
+    to.byte(value.lanes);
     if (value.within) write_extents(to, *value.within);
     if (payload.size() > frame_max(frame_kind::request))
         refuse_request("a set of " + std::to_string(value.within->count()) + " extents is too long to send to a server",
@@ -124,23 +131,47 @@ wire_result<wire_request> decode_request(std::span<const std::byte> payload) {
     value.with_blocks = (flags & request_with_blocks) != 0;
     value.keep_differential = (flags & request_keep_differential) != 0;
     value.tool_version = from.text(tool_version_max);
+    value.lanes = read_lanes(from);
     if ((flags & request_within) != 0) value.within = read_extents(from);
     return from.done(std::move(value));
 }
 
 void append(std::vector<std::byte>& out, const wire_answer& value) {
     const std::size_t frame = begin_frame(out, frame_kind::answer);
-    field_writer(out).flag(!value.refused);
-    if (value.refused) append_failure(out, *value.refused);
+    field_writer to(out);
+    to.flag(!value.refused);
+    if (value.refused) {
+        append_failure(out, *value.refused);
+    } else {
+        to.byte(value.lanes);
+        if (value.lanes > 1) to.raw(value.token);
+    }
     end_frame(out, frame);
 }
 
 wire_result<wire_answer> decode_answer(std::span<const std::byte> payload) {
     field_reader from(payload);
-    if (from.flag() || !from.good()) return from.done(wire_answer{});
+    if (from.flag() || !from.good()) {
+        wire_answer accepted;
+        accepted.lanes = read_lanes(from);
+        if (accepted.lanes > 1) accepted.token = from.array<32>();
+        return from.done(std::move(accepted));
+    }
     wire_result<error> refused = decode_failure(from.rest());
     if (!refused) return refused.error();
-    return wire_answer{std::move(*refused)};
+    wire_answer value;
+    value.refused = std::move(*refused);
+    return value;
+}
+
+void append(std::vector<std::byte>& out, const wire_join& value) {
+    append_frame(out, frame_kind::join, [&](field_writer& to) { to.raw(value.token); });
+}
+
+wire_result<wire_join> decode_join(std::span<const std::byte> payload) {
+    field_reader from(payload);
+    const wire_join value{from.array<32>()};
+    return from.done(value);
 }
 
 void append(std::vector<std::byte>& out, const wire_confirm& value) {

@@ -40,10 +40,21 @@ struct wire_request {
     bool keep_differential = false;  ///< the client wants the extents
     std::optional<extent_set> within;
     std::string tool_version;  ///< for logs; cut to 64 bytes
+    unsigned lanes = 1;        ///< connections that the client may open for this session, at most `lanes_max`
 };
+
+inline constexpr unsigned lanes_max = 16;
+using lane_token = std::array<std::byte, 32>;
 
 struct wire_answer {
     std::optional<error> refused;  ///< nothing: accepted
+    unsigned lanes = 1;            ///< connections that the session may have; above 1 all that it says is striped
+    lane_token token{};            ///< by which the others are known
+};
+
+/// The first frame of another connection of a session that has begun.
+struct wire_join {
+    lane_token token{};
 };
 
 struct wire_confirm {
@@ -79,6 +90,7 @@ struct wire_map_end {
 /// Each appends one whole frame. A request throws `error` (usage) where its name or its extents are too long for it.
 void append(std::vector<std::byte>& out, const wire_request& value);
 void append(std::vector<std::byte>& out, const wire_answer& value);
+void append(std::vector<std::byte>& out, const wire_join& value);
 void append(std::vector<std::byte>& out, const wire_confirm& value);
 void append(std::vector<std::byte>& out, const wire_status& value);
 void append(std::vector<std::byte>& out, const wire_notice& value);
@@ -93,6 +105,7 @@ void append_map_pieces(std::vector<std::byte>& out, std::span<const std::byte> f
 /// The payload of one frame.
 wire_result<wire_request> decode_request(std::span<const std::byte> payload);
 wire_result<wire_answer> decode_answer(std::span<const std::byte> payload);
+wire_result<wire_join> decode_join(std::span<const std::byte> payload);
 wire_result<wire_confirm> decode_confirm(std::span<const std::byte> payload);
 wire_result<wire_status> decode_status(std::span<const std::byte> payload);
 wire_result<wire_notice> decode_notice(std::span<const std::byte> payload);

@@ -148,6 +148,7 @@ void tls_stream::async_read_some(const boost::asio::any_io_executor& on, boost::
 
 void tls_stream::async_write_some(const boost::asio::any_io_executor& on, boost::asio::const_buffer from,
                                   handler done) {
+    if (from.size() == 0) return boost::asio::post(on, [done = std::move(done)] { done({}, 0); });
     core_->drive(
         std::make_shared<core::operation>(core::operation{core::operation::kind::write, on, std::move(done), nullptr,
                                                           static_cast<const char*>(from.data()), from.size()}));
@@ -257,7 +258,7 @@ int tls_stream::core::bio_read(BIO* bio, char* into, std::size_t wanted, std::si
     do got = ::recv(self.socket.native_handle(), into, offered, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
     if (got > 0) {
-        meter.received_bytes += static_cast<std::uint64_t>(got);
+        meter.add(&wire_meter::received_bytes, static_cast<std::uint64_t>(got));
         *count = static_cast<std::size_t>(got);
         return 1;
     }
@@ -302,7 +303,7 @@ bool tls_stream::core::flush() {
             if (errno != EAGAIN && errno != EWOULDBLOCK) why = {errno, boost::asio::error::get_system_category()};
             return false;
         }
-        meter->sent_bytes += static_cast<std::uint64_t>(sent);
+        meter->add(&wire_meter::sent_bytes, static_cast<std::uint64_t>(sent));
         if (meter->limit) leave.used(static_cast<std::size_t>(sent));
         out_begin += static_cast<std::size_t>(sent);
     }

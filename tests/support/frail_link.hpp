@@ -128,6 +128,7 @@ private:
                     to.how.buffered_bytes_max - std::min(to.how.buffered_bytes_max, to.buffered.size());
                 const std::size_t count = static_cast<std::size_t>(
                     std::min<std::uint64_t>({from.size(), to.how.piece_bytes_max, room, left}));
+                if (from.size() == 0) return link::answer(who, {}, 0), true;
                 if (count == 0) return false;
                 const auto* bytes = static_cast<const std::byte*>(from.data());
                 const std::uint64_t arrives =

@@ -114,6 +114,7 @@ inline wire_request sample_request() {
     value.keep_differential = true;
     value.within = extent_set{{0, 4096}, {12288, std::uint64_t{1} << 40}};
     value.tool_version = "0.1.0";
+    value.lanes = 4;
     return value;
 }
 
@@ -151,6 +152,11 @@ inline bytes sample_frames() {
     append(out, sample_request());
     append(out, wire_answer{sample_error()});
     append(out, wire_answer{});
+    wire_answer several;
+    several.lanes = 16;
+    several.token = count_up<32>(9);
+    append(out, several);
+    append(out, wire_join{count_up<32>(11)});
     append(out, wire_confirm{count_up<32>(7)});
     append(out, message{sample_hello()});
     const std::uint64_t first = 1 << 20;
@@ -206,6 +212,8 @@ inline wire_result<bytes> written_again(frame_kind kind, std::span<const std::by
             return again(decode_request(payload));
         case frame_kind::answer:
             return again(decode_answer(payload));
+        case frame_kind::join:
+            return again(decode_join(payload));
         case frame_kind::confirm:
             return again(decode_confirm(payload));
         case frame_kind::status:

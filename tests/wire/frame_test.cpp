@@ -124,7 +124,7 @@ TEST_CASE("a header of an unknown kind, or longer than its kind may be, is refus
         check_refused(of(*max + 1), wire_error::too_long);
         check_refused(of(0xffffff), wire_error::too_long);
     }
-    CHECK(kinds == 3 + 14 + 7);
+    CHECK(kinds == 4 + 14 + 7);
 }
 
 TEST_CASE("a frame that outgrows its kind is the caller's mistake", "[wire]") {
@@ -290,13 +290,14 @@ TEST_CASE("a request that does not fit its frame fails at the client, and says w
 }
 
 TEST_CASE("a request that breaks a rule is refused by it", "[wire]") {
-    const auto refusal = [](auto change_it, auto write_extents) {
+    const auto refusal = [](auto change_it, auto write_extents, unsigned lanes = 1) {
         std::vector<std::uint64_t> fields{2, 1, 512, 4096, 1, 128};
         change_it(fields);
         return decode_request(payload_of([&](field_writer& to) {
             to.text("name", 9999);
             for (const std::uint64_t each : fields) each < 512 ? to.byte(static_cast<unsigned>(each)) : to.number(each);
             to.text("1", 64);
+            to.byte(lanes);
             write_extents(to);
         }));
     };
@@ -311,6 +312,9 @@ TEST_CASE("a request that breaks a rule is refused by it", "[wire]") {
         };
     };
     REQUIRE(refusal(as_is, none).has_value());
+    REQUIRE(refusal(as_is, none, 16).has_value());
+    check_refused(refusal(as_is, none, 0), wire_error::bad_value);
+    check_refused(refusal(as_is, none, 17), wire_error::bad_value);
     check_refused(refusal(set(0, 0), none), wire_error::bad_value);
     check_refused(refusal(set(0, 4), none), wire_error::bad_value);
     check_refused(refusal(set(1, 4), none), wire_error::bad_value);
@@ -331,6 +335,14 @@ TEST_CASE("a request that breaks a rule is refused by it", "[wire]") {
 
 TEST_CASE("answers, status, notices, goodbyes and a map's end come back", "[wire]") {
     CHECK_FALSE(back(wire_answer{}, decode_answer).refused);
+    wire_answer several;
+    several.lanes = 2;
+    several.token = count_up<32>(1);
+    CHECK(back(several, decode_answer).lanes == 2);
+    CHECK(back(several, decode_answer).token == several.token);
+    check_refused(decode_answer(payload_of([](field_writer& to) { to.byte(1), to.byte(0); })), wire_error::bad_value);
+    check_refused(decode_answer(payload_of([](field_writer& to) { to.byte(1), to.byte(17); })), wire_error::bad_value);
+    CHECK(back(wire_join{count_up<32>(3)}, decode_join).token == count_up<32>(3));
     const auto refused = back(wire_answer{sample_error()}, decode_answer).refused;
     REQUIRE(refused);
     CHECK(refused->kind() == error_kind::device_io);

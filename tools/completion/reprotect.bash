@@ -30,6 +30,7 @@ _reprotect() {
         --block-size) mapfile -t COMPREPLY < <(compgen -W '512 4KiB 16KiB 64KiB' -- "$current"); return ;;
         --chunk-size) mapfile -t COMPREPLY < <(compgen -W '256KiB 1MiB 4MiB 16MiB' -- "$current"); return ;;
         --memory) mapfile -t COMPREPLY < <(compgen -W '64MiB 96MiB 256MiB 1GiB' -- "$current"); return ;;
+        --connections) mapfile -t COMPREPLY < <(compgen -W 'auto 1 2 4 8 16' -- "$current"); return ;;
         --depth | --threads | --limit | --listen | --export | --allow | --ssh) return ;;
         --state)
             compopt -o filenames 2> /dev/null
@@ -49,7 +50,7 @@ _reprotect() {
     local certificates='--cert --cert-key --ca --insecure-plaintext'
     local peer="--key $certificates --ssh --remote-tool"
     local engine="$peer --digest --block-size --chunk-size --depth --threads --memory --limit"
-    local pair='--allow-larger --within --source-allocation --target-allocation'
+    local pair='--connections --allow-larger --within --source-allocation --target-allocation'
     local options=''
     case $verb in
         sync) options="$common $engine $pair --verify --truncate --reverse" ;;
@@ -59,7 +60,7 @@ _reprotect() {
         bench) options="$common --block-size --chunk-size --depth --threads" ;;
         serve)
             options="$every $certificates --listen --export --key --allow --once --stdio"
-            options+=' --direct --state --depth --threads --memory --limit'
+            options+=' --direct --state --depth --threads --memory --limit --connections'
             ;;
         key) options=$every ;;
         *)

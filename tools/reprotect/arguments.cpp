@@ -20,8 +20,9 @@
 namespace reprotect::tool {
 namespace {
 
-constexpr unsigned depth_max = 256;     // specified by sync_options
-constexpr unsigned threads_max = 4096;  // guessed: beyond any machine this will see
+constexpr unsigned depth_max = 256;       // specified by sync_options
+constexpr unsigned connections_max = 16;  // specified by connect_options
+constexpr unsigned threads_max = 4096;    // guessed: beyond any machine this will see
 
 std::uint64_t parse_limit(const std::string& text) {
     constexpr double most = 9e18;  // what is more is no limit, and would not fit
@@ -45,6 +46,8 @@ void read_engine_options(const raw_line& line, arguments& result) {
     if (line.has("--threads")) options.threads = count_option(line, "--threads", {1, threads_max});
     if (line.has("--memory")) options.memory_bytes = value_option(line, "--memory", parse_size);
     if (line.has("--limit")) result.limit = value_option(line, "--limit", parse_limit);
+    if (line.has("--connections") && line.values.at("--connections") != "auto")
+        result.connections = count_option(line, "--connections", {1, connections_max});
     if (line.has("--verify") && word_option(line, "--verify", {"root", "reread"}) == "reread")
         options.verify = verify_level::reread;
     options.dry_run = line.has("--dry-run");

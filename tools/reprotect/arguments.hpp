@@ -71,6 +71,7 @@ struct arguments {
     bool block_bytes_given = false;
     bool chunk_bytes_given = false;
     std::optional<std::uint64_t> limit;  ///< bytes a second
+    std::optional<unsigned> connections;
     std::optional<certificate_files> certificates;
     bool insecure_plaintext = false;
     remote_arguments remote;

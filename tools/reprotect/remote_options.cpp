@@ -10,6 +10,7 @@ namespace reprotect::tool {
 namespace {
 
 constexpr std::array tcp_options{"--key", "--cert", "--cert-key", "--ca", "--insecure-plaintext"};
+constexpr std::array lane_options{"--connections"};
 constexpr std::array ssh_options{"--ssh", "--remote-tool"};
 
 std::string environment(const char* name) {
@@ -68,6 +69,8 @@ void read_tcp(const raw_line& line, const std::string& disk, arguments& result) 
 void read_ssh(const raw_line& line, const std::string& disk, arguments& result) {
     refuse_given(line, tcp_options, fmt::format("is for reprotect://; over {} ssh protects and vouches", disk),
                  "leave it out");
+    refuse_given(line, lane_options, fmt::format("is for reprotect://; {} is reached by one ssh", disk),
+                 "leave it out");
     const std::string usual = environment("REPROTECT_SSH");
     result.remote.ssh_command = split_at_spaces(line.has("--ssh") ? line.values.at("--ssh")
                                                 : usual.empty()   ? "ssh"
@@ -106,6 +109,7 @@ void read_remote_options(const verb_row& row, const raw_line& line, arguments& r
         const std::string hint = "a peer's disk is reprotect://HOST[:PORT]/NAME or ssh://[USER@]HOST[:PORT]/PATH";
         refuse_given(line, tcp_options, why, hint);
         refuse_given(line, ssh_options, why, hint);
+        refuse_given(line, lane_options, why, hint);
         return;
     }
     const std::string& disk = result.disks[*result.remote.disk];
@@ -145,6 +149,7 @@ connect_options make_connect_options(const arguments& line) {
     if (!remote.ssh_command.empty()) how.ssh_command = remote.ssh_command;
     if (!remote.tool.empty()) how.ssh_remote_tool = remote.tool;
     how.limit = make_limit(line);
+    how.connections = line.connections.value_or(0);
     return how;
 }
 

@@ -35,6 +35,7 @@ server_options make_options(const arguments& line) {
     options.direct = line.direct;
     options.options = line.options;
     options.limit = make_limit(line);
+    if (line.connections) options.connections_max = *line.connections;
     return options;
 }
 

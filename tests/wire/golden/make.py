@@ -59,10 +59,12 @@ head = (number(2) + digest(20) + number(3) + numbers(1, 2 << 1 | 0, 0, 1 << 1 | 
 batch = bytes([0]) + struct.pack("<I", len(raw))[:3] + struct.pack("<I", len(head))[:3] + head + raw
 
 frames = [
-    frame(1, text(b"disks/vm 7") + bytes([2, 3]) + numbers(512, 2**16) + bytes([2, 0b11010101]) + text(b"0.1.0") +
+    frame(1, text(b"disks/vm 7") + bytes([2, 3]) + numbers(512, 2**16) + bytes([2, 0b11010101]) + text(b"0.1.0") + bytes([4]) +
           number(2) + numbers(0, 4096, 8192, 2**40)),
     frame(2, bytes([0]) + failure),
-    frame(2, bytes([1])),
+    frame(2, bytes([1, 1])),
+    frame(2, bytes([1, 16]) + count_up(9, 32)),
+    frame(4, count_up(11, 32)),
     frame(3, count_up(7, 32)),
     frame(16, hello),
     frame(17, numbers(2**20, (2**16 - 1) << 2 | 0, (2**40 - 1) << 2 | 1, 0 << 2 | 2)),
