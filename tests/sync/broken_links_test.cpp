@@ -146,7 +146,7 @@ TEST_CASE("one byte at a time and windows of one are enough, whichever side has 
     for (const unsigned narrow : {1u, 2u, 3u}) {  // source, target, both
         INFO((reread ? "read again" : "root") << ", narrow " << narrow);
         small_disks disks;
-        fill(disks.source, {0, 8 * c}, 9);
+        fill(disks.source, {0, 3 * c}, 9);
         frailty trickle;
         trickle.piece_bytes_max = 1;
         trickle.buffered_bytes_max = stream_bytes_min;

@@ -31,6 +31,8 @@ constexpr std::size_t segment = striped_stream::segment_bytes_max;
 
 // Two striped streams over as many links as a test wants.
 class lanes {
+    asio::io_context context_{1};  // outlives the streams
+
 public:
     explicit lanes(frailty first = {}) {
         links_.push_back(std::make_unique<frail_link>(first, first));
@@ -77,7 +79,6 @@ public:
     std::unique_ptr<striped_stream> near, far;
 
 private:
-    asio::io_context context_{1};
     std::vector<std::unique_ptr<frail_link>> links_;
 };
 

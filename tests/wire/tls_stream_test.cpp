@@ -59,6 +59,11 @@ private:
 
 // A client and a server on 127.0.0.1.
 class tls_pair {
+    // These outlive the streams.
+    asio::io_context context_{1};
+    tls_client client_tls_{a_key(), client_purpose::source, "localhost"};
+    tls_server server_tls_{std::vector<named_key>{a_key()}};
+
 public:
     explicit tls_pair(std::optional<int> socket_buffer = {}) {
         tcp::acceptor listener(context_, {asio::ip::address_v4::loopback(), 0});
@@ -103,11 +108,6 @@ public:
     std::shared_ptr<wire_meter> client_meter = std::make_shared<wire_meter>();
     std::shared_ptr<wire_meter> server_meter = std::make_shared<wire_meter>();
     std::unique_ptr<tls_stream> client, server;
-
-private:
-    asio::io_context context_{1};
-    tls_client client_tls_{a_key(), client_purpose::source, "localhost"};
-    tls_server server_tls_{std::vector<named_key>{a_key()}};
 };
 
 // Writes all of it, then says so.
