@@ -160,6 +160,9 @@ struct resend {
     std::uint64_t chunk = 0;
 };
 
+/// The most that is in flight, whatever a target would take. Specified (FAULTS: ceilings).
+inline constexpr std::uint64_t data_bytes_max = 64 << 20;
+
 /// What the target takes next, cumulative counts since the start. A data message with a payload may be sent while the payloads before
 /// it are fewer bytes than `data_bytes`: what is in flight is bounded, and one chunk always gets through.
 struct credit {

@@ -14,9 +14,8 @@ namespace {
 constexpr std::uint64_t allocation_grain = 64 * 1024;
 constexpr std::size_t runs_per_message = 1024;
 constexpr std::uint64_t proofs_per_message = 1024;
-constexpr std::uint64_t ahead_max = 64 * 1024;          // a guess: 16 times what a target takes by default
-constexpr std::uint64_t bytes_ahead_max = 64ull << 20;  // specified (FAULTS: ceilings)
-constexpr std::size_t resends_max = 4096;               // a guess: each stands for a 40-bit collision or a stale read
+constexpr std::uint64_t ahead_max = 64 * 1024;  // a guess: 16 times what a target takes by default
+constexpr std::size_t resends_max = 4096;       // a guess: each stands for a 40-bit collision or a stale read
 
 void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) {
     if (!runs.empty() && runs.back().zero == zero && runs.back().first + runs.back().count == block)
@@ -466,7 +465,7 @@ void source_peer::take(credit&& what) {
     };
     take_up_to(runs_granted_, what.allocation_runs, runs_sent_);
     take_up_to(data_granted_, what.data_messages, data_sent_);
-    take_up_to(bytes_granted_, what.data_bytes, bytes_sent_, bytes_ahead_max);
+    take_up_to(bytes_granted_, what.data_bytes, bytes_sent_, data_bytes_max);
     take_up_to(proof_granted_, what.proof_chunks, proof_next_);
 }
 

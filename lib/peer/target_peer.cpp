@@ -18,6 +18,7 @@ target_peer::target_peer(target_config config) : config_(std::move(config)) {
     REPROTECT_ASSERT(config_.reads_max >= 1 && config_.applies_max >= 1 && config_.allocation_runs >= 1 &&
                      config_.digest_entries >= 1 && config_.data_messages >= 1 && config_.data_bytes >= 1 &&
                      config_.proof_chunks >= 1);
+    config_.data_bytes = std::min(config_.data_bytes, data_bytes_max);  // more would never be used, nor said
     source_runs_granted_ = config_.allocation_runs;
     data_granted_ = config_.data_messages;
     bytes_granted_ = config_.data_bytes;

@@ -601,7 +601,7 @@ void channel::tick() {
     };
     // A write ends when much of it has gone; that it moves shows on the wire.
     if (std::exchange(sent_at_tick_, meter_->sent_bytes) != meter_->sent_bytes) last_wrote_ = now;
-    if (!writing_.empty() && now - last_wrote_ > options_.patience)
+    if ((!writing_.empty() || draining_) && now - last_wrote_ > options_.patience)
         return give_up(options_.far_name + " took nothing of what was sent for " + in_seconds(options_.patience));
     if (received_at_goodbye_) return;  // it has no more to say; what is left is this side's to do
     if (!held_ && slots_.size() < slots_max && now - last_heard_ > options_.patience)

@@ -282,3 +282,17 @@ TEST_CASE("whoever opens the target to read it during a long sync waits for a mo
     CHECK(waited.count() < 0.6 * total);
     require_synced(report, source_disk, *target);
 }
+
+TEST_CASE("chunks and a memory so large that no eighth of the window is ever in flight do not stop a sync", "[sync]") {
+    memory_device source(200 << 20, "source"), target(200 << 20, "target");
+    const std::vector<std::byte> bytes = random_bytes(3, 1 << 20);
+    for (std::uint64_t at = 0; at < source.size(); at += bytes.size()) source.write(at, bytes);
+    sync_request request;
+    request.source = &source;
+    request.target = &target;
+    request.options.chunk_bytes = 16 << 20;
+    request.options.memory_bytes = std::uint64_t{2} << 30;
+    const sync_report report = sync(request);
+    CHECK_FALSE(report.failure);
+    CHECK(report.bytes.written == source.size());
+}
