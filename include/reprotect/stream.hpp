@@ -22,9 +22,10 @@ public:
 
     virtual ~byte_stream() = default;
 
-    /// At least one byte, or an error (a write of nothing: once all before it is on its way); end of file is an error (`boost::asio::error::eof`), too. The buffer lives until then.
+    /// At least one byte, or an error; end of file is an error (`boost::asio::error::eof`), too. The buffer lives until then.
     virtual void async_read_some(const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into,
                                  handler done) = 0;
+    /// A write of nothing is over once all before it is on its way.
     virtual void async_write_some(const boost::asio::any_io_executor& on, boost::asio::const_buffer from,
                                   handler done) = 0;
 

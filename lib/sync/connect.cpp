@@ -161,7 +161,11 @@ awaitable<std::array<std::byte, 32>> connect_and_ask(call* self, wire_request wi
     }
     opening::terms agreed = opening_terms_of(*self, self->link);
     opening first(*self->link.stream, std::move(agreed));
+    const unsigned lanes_asked = wish.lanes;
     self->agreed = co_await first.ask(std::move(wish));
+    if (self->agreed.lanes > lanes_asked)
+        throw error(error_kind::peer, self->link.far_name + " allows more connections than were asked for",
+                    {.operation = "connect", .hint = "see that both sides run versions that fit each other"});
     const std::array<std::byte, 32> binding = first.binding();
     co_return binding;
 }

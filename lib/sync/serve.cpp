@@ -435,7 +435,8 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
 // Another connection of a session of the same client.
 awaitable<void> running_server::take_lane(std::shared_ptr<visitor> guest, opening* first, lane_token token) {
     const auto found = std::find_if(guests_.begin(), guests_.end(), [&](const auto& each) {
-        return each->in_session && each->lanes_joined < each->lanes_agreed && each->who.name == guest->who.name &&
+        return each->in_session && each->more_lanes.lanes() != 0 && each->lanes_joined < each->lanes_agreed &&
+               each->who.name == guest->who.name && each->who.purpose == guest->who.purpose &&
                CRYPTO_memcmp(each->token.data(), token.data(), token.size()) == 0;
     });
     if (found == guests_.end() || stopping_) {
@@ -448,7 +449,16 @@ awaitable<void> running_server::take_lane(std::shared_ptr<visitor> guest, openin
     const std::shared_ptr<visitor> owner = *found;
     ++owner->lanes_joined;
     const wire_answer accepted;
-    co_await first->accept(accepted);
+    std::exception_ptr failure;
+    try {
+        co_await first->accept(accepted);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        --owner->lanes_joined;
+        std::rethrow_exception(failure);
+    }
     guest->link.meter->join(owner->link.meter);
     auto stream = std::make_shared<std::unique_ptr<byte_stream>>(std::move(guest->link.stream));
     boost::asio::post(owner->strand, [owner, stream] { owner->more_lanes.add(std::move(*stream)); });
@@ -629,6 +639,8 @@ void check(const server_options& options) {
     if (options.listen.empty() && options.sockets.empty())
         throw error(error_kind::usage, "there is nowhere to listen",
                     {.operation = "listen", .hint = "give --listen ADDR:PORT"});
+    if (options.connections_max < 1 || options.connections_max > lanes_max)
+        throw error(error_kind::usage, "a session may have 1 to " + std::to_string(lanes_max) + " connections");
     if (options.exports.empty())
         throw error(error_kind::usage, "there is nothing to offer",
                     {.operation = "listen", .hint = "give --export NAME=DISK, with ,target if peers may write to it"});

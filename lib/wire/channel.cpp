@@ -26,7 +26,7 @@ constexpr auto flush_after = 5ms;        // guessed: far below what a person not
 constexpr auto linger_for = 10s;         // specified: as long as an opening may take
 constexpr unsigned silence_factor = 60;  // signs of life alone are believed for an hour
 constexpr std::size_t input_bytes = 128 * 1024;    // what the stream reads at once
-constexpr std::size_t unsent_bytes_max = 8 << 20;  // guessed: more than any encoder needs to stay ahead of the wire
+constexpr std::size_t unsent_bytes_max = 2 << 20;  // guessed: more than any encoder needs to stay ahead of the wire
 constexpr std::size_t slots_max = 16;              // batches that wait for a decoder
 constexpr int level_least = 3;                     // measured: log text at 531 MB/s, 590 at level 1, for 2% fewer bytes
 constexpr unsigned encoders_max = 8;               // guessed: more than one stream of TLS can carry away
@@ -272,6 +272,7 @@ bool channel::all_written() const noexcept {
 }
 
 void channel::write_some() {
+    drained_ = false;
     const std::span<const std::byte> next = writing_.front();
     stream_->async_write_some(strand_, boost::asio::const_buffer(next.data(), next.size()),
                               [self = shared_from_this()](boost::system::error_code failure, std::size_t count) {
@@ -293,18 +294,19 @@ void channel::wrote(boost::system::error_code failure, std::size_t count) {
     writing_batch_.reset();
     release_payloads();
     idle_since_ = last_wrote_;
-    if (goodbye_queued_ && urgent_.empty() && !sent_at_goodbye_) return drain();
+    if (all_written() && (goodbye_queued_ || finished_)) return drain();
     write_next();
 }
 
-// The goodbye is on its way, and all before it: what passed until then is what both sides report.
+// The last words are on their way, and all before them: up to a goodbye is what both sides report.
 void channel::drain() {
     draining_ = true;
     stream_->async_write_some(strand_, {}, [self = shared_from_this()](boost::system::error_code failure, std::size_t) {
         self->guarded([&] {
             self->draining_ = false;
+            self->drained_ = true;
             if (failure || self->lost_) return self->wrote(failure, 0);
-            self->sent_at_goodbye_ = self->meter_->sent_bytes;
+            if (self->goodbye_queued_ && !self->sent_at_goodbye_) self->sent_at_goodbye_ = self->meter_->sent_bytes;
             self->write_next();
         });
     });
@@ -632,7 +634,11 @@ void channel::finish(std::function<void()> done) {
     finished_ = std::move(done);
     if (lost_) return end_lingering();
     flush_data();
-    if (all_written() && !write_scheduled_) linger_or_end();
+    if (!all_written() || write_scheduled_) return;
+    if (drained_)
+        linger_or_end();
+    else
+        drain();
 }
 
 // A socket that is closed while something lies unread in it is reset, and the other side may lose our last words with that.

@@ -166,7 +166,8 @@ private:
 
     std::vector<std::byte> urgent_;  // whole frames, not yet being written
     bool goodbye_queued_ = false;    // the last frame in urgent_
-    bool draining_ = false;          // after it
+    bool draining_ = false;          // after the last words
+    bool drained_ = false;           // nothing was written since
     bool write_scheduled_ = false;
     std::optional<batch_builder> builder_;
     std::deque<std::shared_ptr<outgoing_batch>> batches_;   // in order, on their way; shared with the encoders

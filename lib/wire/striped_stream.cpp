@@ -31,6 +31,7 @@ struct striped_stream::core : std::enable_shared_from_this<core> {
     struct lane {
         std::unique_ptr<byte_stream> stream;
         bool ended = false;
+        bool used = false;  // in either direction
 
         std::vector<std::byte> out;  // a segment with its head
         std::size_t out_begin = 0;
@@ -85,6 +86,7 @@ struct striped_stream::core : std::enable_shared_from_this<core> {
 void striped_stream::core::add(std::unique_ptr<byte_stream> stream) {
     auto added = std::make_shared<lane>();
     added->stream = std::move(stream);
+    added->out.reserve(head_bytes + segment_bytes_max);
     lanes.push_back(added);
     read_head(added);
     go_on();
@@ -115,6 +117,7 @@ void striped_stream::core::read_head(const std::shared_ptr<lane>& from) {
 
 void striped_stream::core::take_head(lane& from) {
     from.head_filled = 0;
+    from.used = true;
     from.position = little_endian::load<std::uint64_t>(std::span<const std::byte>(from.head), at_position);
     const auto length = little_endian::load<std::uint32_t>(std::span<const std::byte>(from.head), at_length);
     from.left = length;
@@ -179,6 +182,7 @@ void striped_stream::core::go_on_writing() {
         std::memcpy(to->out.data() + head_bytes, write->from.data(), write->taken);
         to->out_begin = 0;
         to->writing = true;
+        to->used = true;
         written += write->taken;
         write_out(to);
     }
@@ -205,7 +209,8 @@ void striped_stream::core::write_out(const std::shared_ptr<lane>& to) {
 
 void striped_stream::core::end_lane(lane& which, boost::system::error_code why) {
     which.ended = true;
-    if (first_end) return;
+    // One that was never joined by both sides carried nothing, and nothing is lost with it.
+    if (first_end || (!which.used && lanes.size() > 1)) return;
     first_end = why;
     timer.expires_after(grace);
     timer.async_wait(boost::asio::bind_executor(on, [weak = weak_from_this()](boost::system::error_code cancelled) {

@@ -109,7 +109,6 @@ TEST_CASE("by itself a session takes more connections where the way is long", "[
     REQUIRE_FALSE(report.failure);
     CHECK(read_whole_file(rig.there) == rig.content);
     CHECK(link.connections() > 2);
-    check_counts(rig, report);
 }
 
 TEST_CASE("a server says how many connections a session may have", "[sync][wire]") {

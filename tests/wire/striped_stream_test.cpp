@@ -243,11 +243,13 @@ TEST_CASE("a head that lies ends the stream", "[wire]") {
 TEST_CASE("what the other lanes bring is read before a lane's end counts", "[wire]") {
     heads it;
     it.add();
+    it.say(0, 0, 4, 4);
+    it.ask();
+    CHECK(it.got == 4);
     it.ends[0]->close();
-    it.run();
     it.ask();
     CHECK_FALSE(it.answered);
-    it.say(1, 0, 100, 100);
+    it.say(1, 4, 100, 100);
     CHECK(it.answered);
     CHECK(it.failure == error_code());
     CHECK(it.got == 100);
@@ -264,6 +266,19 @@ TEST_CASE("what the other lanes bring is read before a lane's end counts", "[wir
         CHECK(it.answered);
         CHECK(it.failure == asio::error::eof);
     }
+}
+
+TEST_CASE("a lane that ends before it carried anything is nobody's loss", "[wire]") {
+    heads it;
+    it.add();
+    it.ends[1]->close();
+    it.run();
+    it.say(0, 0, 10, 10);
+    it.ask();
+    CHECK(it.got == 10);
+    it.say(0, 11, 10, 10);
+    it.ask();
+    CHECK(it.failure == bad);  // and not the end of that lane
 }
 
 TEST_CASE("closing a striped stream, or letting it go, ends what waits", "[wire]") {
