@@ -96,8 +96,7 @@ inline void relay(const std::vector<const char*>& words) {
     std::ofstream out(report);
     out << link.carried(long_link::toward::server).taken << ' ' << link.carried(long_link::toward::client).taken;
     if (way.bytes_per_second) out << ' ' << link.share(long_link::toward::server);  // once what it carries is known
-    if (!(out << std::endl))
-        throw std::runtime_error(std::string("cannot write: ") + report);
+    if (!(out << std::endl)) throw std::runtime_error(std::string("cannot write: ") + report);
 }
 
 }  // namespace relaying
