@@ -1,5 +1,7 @@
-// The relay of reprotect_workload, for the bench and for use by hand: that of the tests, told on the command line how long
-// the link is, until a signal ends it; then it writes the bytes of both directions, and the share of a rate that was used. Reads its own sizes and rates, since it shares nothing with the library.
+// The relay of reprotect_workload, for the bench and for use by hand: that of the tests, told on the command line how
+// long the link is, until a signal ends it; then it writes the bytes of both directions, and for a link with a rate what
+// share of it was used toward the server, and how many connections there were. Reads its own sizes and rates, since it
+// shares nothing with the library.
 #pragma once
 
 #include <boost/asio/ip/address.hpp>
@@ -95,7 +97,8 @@ inline void relay(const std::vector<const char*>& words) {
     link.finish();
     std::ofstream out(report);
     out << link.carried(long_link::toward::server).taken << ' ' << link.carried(long_link::toward::client).taken;
-    if (way.bytes_per_second) out << ' ' << link.share(long_link::toward::server);  // once what it carries is known
+    if (way.bytes_per_second)  // once what it carries is known
+        out << ' ' << link.share(long_link::toward::server) << ' ' << link.connections();
     if (!(out << std::endl)) throw std::runtime_error(std::string("cannot write: ") + report);
 }
 

@@ -34,6 +34,15 @@ bool names_peer(const std::string& name);
 /// Throws `usage` for a name that lacks a part, has an unknown one, or a host that begins with a dash.
 remote_name parse_remote_name(const std::string& name);
 
+/// What to do after a lost connection.
+struct retry_policy {
+    /// How often in a row to try again without anything having been written meanwhile; 0: never. A peer that cannot be reached
+    /// at first is not tried again.
+    unsigned attempts = 0;
+    std::chrono::milliseconds first_pause{1'000};  ///< doubled each time,
+    std::chrono::milliseconds longest_pause{60'000};
+};
+
 struct connect_options {
     std::optional<client_credentials> credentials;
     /// No TLS, to an address of this machine alone.
@@ -45,6 +54,7 @@ struct connect_options {
     /// fewer.
     unsigned connections = 0;
     std::chrono::milliseconds patience{60'000};  ///< for a silent peer
+    retry_policy retry;                          ///< of a sync or diff
 };
 
 /// As `sync` and `diff`, with one disk of the request null: that is the peer's, `remote`. Options, records and listener as there;

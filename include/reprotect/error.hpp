@@ -45,6 +45,7 @@ struct error_detail {
     std::string holder{};                   ///< who holds the disk (in_use)
     std::string hint{};                     ///< what to do next, one sentence
     int system_errno = 0;                   ///< errno, or 0
+    bool connection_lost = false;           ///< of a session under way: the same again may go on from there
 };
 
 /// An operation that failed. `what()` is the full message: what failed, where, why. The hint stands apart.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "reprotect/device.hpp"
+#include "reprotect/digest_map.hpp"
 
 #include <filesystem>
 #include <memory>
@@ -27,7 +28,8 @@ struct state_record {
     std::string target_name;
     std::uint64_t source_size = 0;  ///< bytes
     std::uint64_t target_size = 0;
-    std::string session;  ///< 32 hex digits, new for each sync
+    std::string session;     ///< 32 hex digits, new for each sync
+    std::string generation;  ///< of the source, as its user names it; empty: nobody vouches that it stands still
     target_status status = target_status::dirty;
     std::string updated;  ///< UTC, ISO 8601
     friend bool operator==(const state_record&, const state_record&) = default;
@@ -47,8 +49,20 @@ public:
     /// Durable when it returns. Replaces the record of the same target.
     virtual void save(const state_record& record) = 0;
 
-    /// Forgets the record of a target, if there is one.
+    /// Forgets the record of a target, if there is one, and what was kept of it.
     virtual void remove(const device_identity& target) = 0;
+
+    /// What an unfinished sync has finished, if the store keeps such: digests of the disk's beginning, labelled with the session's id.
+    /// Durable when it returns; replaces the one of the same target.
+    virtual void save_finished(const device_identity& target, const digest_map& finished) {
+        (void)target, (void)finished;
+    }
+    /// Throws `corrupt_file` where it does not check out.
+    virtual std::optional<digest_map> find_finished(const device_identity& target) {
+        (void)target;
+        return std::nullopt;
+    }
+    virtual void remove_finished(const device_identity& target) { (void)target; }
 };
 
 /// `/var/lib/reprotect` for root, else `$XDG_STATE_HOME/reprotect` or `~/.local/state/reprotect`.

@@ -10,6 +10,7 @@
 #include "reprotect/progress.hpp"
 #include "reprotect/state_record.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stop_token>
@@ -41,6 +42,14 @@ struct sync_options {
     bool interlocks = true;     ///< an agent that has its own may switch them off
     bool keep_differential =
         false;  ///< `report.differential` holds the extents (32 bytes each); `diff` always keeps them
+    /// Stop in time, with `limit`, before more bytes than this have crossed the wire to the target: payload, digests, framing and TLS
+    /// count. 0: no limit. The source's side keeps it; the target's tells the source, and stops where it does not.
+    std::uint64_t egress_max = 0;
+    /// What the source's state is called that this sync copies, and that does not change: a snapshot's name, an agent's token; at most
+    /// 255 bytes. Then what is finished is kept on record with its digests, and an interrupted sync of the same generation is not read again up
+    /// to there, provided that nobody else wrote to the target meanwhile (some of it is checked). Wants `sha256`. Empty: nobody vouches.
+    std::string source_generation;
+    std::chrono::milliseconds checkpoint_every{15'000};  ///< flush, and keep what is finished; with a generation
     /// Only these bytes are compared and written; must fall on block boundaries (or the disk's end). Absent: the whole disk.
     std::optional<extent_set> within;
 };
@@ -112,6 +121,12 @@ struct sync_report {
     digest_algorithm algorithm = digest_algorithm::xxh3;
     std::optional<digest> root;  ///< of the source; only under sha256, and only of a whole disk
     proof_level verified = proof_level::none;
+    /// With `partial`: not read, because an earlier sync of the same generation finished it.
+    std::uint64_t trusted_bytes = 0;  ///< from the disk's beginning
+    std::string generation;           ///< as that sync and this one name it
+    /// More where a link was lost. Then what was read, written and sent, and the total time, are of all of them; what the other side wrote
+    /// counts as far as it came to tell.
+    unsigned attempts = 1;
     bool cache_passed = false;  ///< with `proof_level::reread`: the medium was read, not a cache
     std::vector<std::string> warnings;
     std::string source_in_use;  ///< who writes to the source meanwhile, or empty

@@ -11,6 +11,7 @@
 #include "base/buffer_pool.hpp"
 #include "peer/message.hpp"
 #include "reprotect/device.hpp"
+#include "reprotect/digest_map.hpp"
 
 namespace reprotect {
 
@@ -56,6 +57,11 @@ struct apply_chunk {
 /// Answer: `target_flushed`.
 struct flush_target {};
 
+/// Flush, then keep the digests of what is finished: a map of the disk's beginning, up to where all is equal. Answer: `checkpointed`.
+struct checkpoint {
+    digest_map finished;
+};
+
 /// Answer: `cache_dropped`.
 struct drop_cache {};
 
@@ -72,7 +78,7 @@ struct finished {
 };
 
 using action = std::variant<send, query_allocation, read_chunk, punch, begin_writing, apply_chunk, flush_target,
-                            drop_cache, read_proof, finished>;
+                            checkpoint, drop_cache, read_proof, finished>;
 
 // ---- events ----
 
@@ -108,6 +114,8 @@ struct chunk_applied {
 
 struct target_flushed {};
 
+struct checkpointed {};
+
 struct cache_dropped {
     bool passed = false;
 };
@@ -119,15 +127,27 @@ struct proof_read {
 
 struct payload_released {};
 
+/// To a source: payloads of so many bytes in all may be sent; more will be allowed, or a stop follows.
+struct payload_allowed {
+    std::uint64_t bytes = 0;
+};
+
+/// To a target: it is time for a checkpoint.
+struct checkpoint_due {};
+
 /// An action failed; nothing follows it.
 struct action_failed {
     error why;
 };
 
-/// Stop: no new work; a target that has written flushes what it has.
-struct stop {};
+/// Stop: no new work; a target that has written flushes what it has. A source that stops at a `limit` has the target take first what
+/// was sent.
+struct stop {
+    error why{error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"}};
+};
 
 using event = std::variant<message, allocation_known, chunk_read, punched, writing_begun, chunk_applied, target_flushed,
-                           cache_dropped, proof_read, payload_released, action_failed, stop>;
+                           checkpointed, cache_dropped, proof_read, payload_released, payload_allowed, checkpoint_due,
+                           action_failed, stop>;
 
 }  // namespace reprotect

@@ -59,6 +59,9 @@ struct target_findings {
     std::string reason;
 };
 
+/// Bytes of the name of a source's generation.
+inline constexpr std::size_t generation_max = 255;
+
 /// The source's opening, and the target's answer with the same shape.
 struct hello {
     session_mode mode = session_mode::sync;
@@ -68,9 +71,12 @@ struct hello {
     std::array<std::byte, 32> nonce{};
     disk_facts disk;
     sync_permits permits;
-    target_findings findings;         ///< from the target
-    bool whole = true;                ///< from the source: no extent set to stay within
-    bool wants_differential = false;  ///< from the target: the extents shall come at the end
+    target_findings findings;          ///< from the target
+    bool whole = true;                 ///< from the source: no extent set to stay within
+    bool wants_differential = false;   ///< from the target: the extents shall come at the end
+    std::uint64_t egress_max = 0;      ///< bytes on the wire to the target that this session may cost; 0: any
+    std::string generation;            ///< the name of the source's state, which does not change; empty: nobody vouches
+    std::uint64_t finished_bytes = 0;  ///< from the target: below, an earlier session of this generation made all equal
     std::uint64_t digest_entries =
         0;  ///< entries that the target may send before the first verdict; its answer may lower it
     std::uint64_t allocation_runs = 0;  ///< from the target: runs that the source may send before the first credit

@@ -24,6 +24,10 @@ void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) 
         runs.push_back({block, 1, zero});
 }
 
+std::uint64_t builder_grain(const geometry& shape) {
+    return std::min<std::uint64_t>(allocation_grain, shape.block_bytes * 16ull);
+}
+
 bool covers(const std::vector<block_run>& runs, std::uint32_t block) {
     return std::any_of(runs.begin(), runs.end(),
                        [block](const block_run& run) { return block >= run.first && block - run.first < run.count; });
@@ -33,8 +37,7 @@ bool covers(const std::vector<block_run>& runs, std::uint32_t block) {
 
 source_peer::source_peer(source_config config)
     : config_(std::move(config)),
-      builder_(config_.shape.disk_bytes, std::min<std::uint64_t>(allocation_grain, config_.shape.block_bytes * 16ull),
-               config_.within),
+      builder_(config_.shape.disk_bytes, builder_grain(config_.shape), config_.within),
       map_(config_.shape, config_.algorithm),
       proofs_(config_.shape, digest_algorithm::sha256),
       differential_(config_.shape.disk_bytes) {
@@ -49,6 +52,8 @@ source_peer::source_peer(source_config config)
     opening.disk = config_.disk;
     opening.permits = config_.permits;
     opening.whole = !config_.within;
+    opening.egress_max = config_.egress_max;
+    opening.generation = config_.generation;
     opening.digest_entries = config_.digest_entries;
     emit(std::move(opening));
 }
@@ -88,6 +93,18 @@ void source_peer::take(hello&& what) {
     digester_ =
         std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
     zero_.emplace(*digester_, config_.shape);
+    if (config_.generation.empty()) config_.generation = what.generation;
+    if (what.finished_bytes != 0) {
+        const bool vouched = !what.generation.empty() && config_.generation == what.generation;
+        if (!vouched || config_.within || config_.reread || config_.mode != session_mode::sync ||
+            what.finished_bytes > config_.shape.disk_bytes ||
+            (what.finished_bytes % config_.shape.chunk_bytes != 0 && what.finished_bytes != config_.shape.disk_bytes))
+            return violation("a claim of finished chunks that cannot be");
+        finished_bytes_ = what.finished_bytes;
+        config_.within.emplace();
+        config_.within->add({finished_bytes_, config_.shape.disk_bytes - finished_bytes_});
+        builder_ = run_builder(config_.shape.disk_bytes, builder_grain(config_.shape), config_.within);
+    }
     take(credit{what.allocation_runs, what.data_messages, what.data_bytes, what.proof_chunks});
 }
 
@@ -385,15 +402,19 @@ void source_peer::advance_rereads() {
 // ---- sending ----
 
 void source_peer::advance_ready() {
+    held_back_ = false;
     while (!ready_.empty() && data_sent_ < data_granted_) {
         const std::uint64_t chunk = ready_.front();
         const auto at = pending_.find(chunk);
         pending_chunk& state = at->second;
         if (state.bytes && bytes_sent_ >= bytes_granted_) return;
+        if (state.resent || config_.reread) regroup(chunk, state);
+        const std::uint64_t payload = payload_bytes(config_.shape, chunk, state.changed);
+        held_back_ = payload != 0 && bytes_sent_ + payload > payload_allowed_;
+        if (held_back_) return;
         ready_.pop_front();
         chunk_data out;
         out.chunk = chunk;
-        if (state.resent || config_.reread) regroup(chunk, state);
         out.runs = std::move(state.changed);
         out.payload = std::move(state.bytes);
         out.value = state.value;
@@ -401,7 +422,7 @@ void source_peer::advance_ready() {
         if (!out.payload && state.has_buffer) --buffers_;
         state.has_buffer = false;
         ++data_sent_;
-        bytes_sent_ += payload_bytes(config_.shape, chunk, out.runs);
+        bytes_sent_ += payload;
         emit(std::move(out));
         pending_.erase(at);
     }
@@ -426,6 +447,10 @@ void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
 void source_peer::on(payload_released&&) {
     REPROTECT_ASSERT(buffers_ > 0);
     --buffers_;
+}
+
+void source_peer::on(payload_allowed&& what) {
+    payload_allowed_ = what.bytes;
 }
 
 void source_peer::drop_buffer(pending_chunk& state) {
@@ -489,7 +514,9 @@ void source_peer::advance_verdict() {
         if (!state.resent) break;  // entries come in the chunks' order; resent ones are out of it
     }
     const std::uint64_t granted = decided_entries + config_.digest_entries;
-    const std::uint64_t quantum = std::max<std::uint64_t>(1, config_.digest_entries / 16);
+    // Where what is finished is kept, little should be lost.
+    const std::uint64_t quantum =
+        std::clamp<std::uint64_t>(config_.digest_entries / 16, 1, config_.generation.empty() ? ahead_max : 16);
     if (granted < entries_granted_ + quantum) return;
     entries_granted_ = granted;
     emit(verdict{watermark(), granted, data_sent_});
@@ -544,9 +571,14 @@ void source_peer::on(action_failed&& what) {
     fail(std::move(what.why), true);
 }
 
-void source_peer::on(stop&&) {
-    fail(error(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"}),
-         true);
+void source_peer::on(stop&& what) {
+    if (finished_ || !greeted_ || what.why.kind() != error_kind::limit) return fail(std::move(what.why), true);
+    // What was sent is paid for: the target shall take it before it ends.
+    emit(verdict{watermark(), entries_granted_, data_sent_});
+    finished_ = true;
+    emit(failed{what.why});
+    pending_.clear();
+    actions_.emplace_back(finished{std::move(what.why)});
 }
 
 void source_peer::violation(const std::string& what) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,6 +35,8 @@ struct source_config {
     disk_facts disk;
     sync_permits permits;
     std::optional<extent_set> within;
+    std::uint64_t egress_max = 0;  ///< for the hello; `payload_allowed` enforces it
+    std::string generation;
     std::uint64_t reads_max = 16;    ///< reads in flight
     std::uint64_t buffers_max = 32;  ///< chunks whose bytes are in memory, being read or sent included
     std::uint64_t digest_entries = 4096;
@@ -60,6 +63,11 @@ public:
     bool is_finished() const noexcept { return finished_; }
     /// Nothing can be sent before the target takes more: what was sent should not wait for company.
     bool wants_data_credit() const noexcept { return data_sent_ >= data_granted_ || bytes_sent_ >= bytes_granted_; }
+    /// Something could be sent but for `payload_allowed`.
+    bool is_held_back() const noexcept { return held_back_; }
+    std::uint64_t sent_payload_bytes() const noexcept { return bytes_sent_; }
+    /// Below, the target holds what an earlier session sent: it is not looked at.
+    std::uint64_t finished_bytes() const noexcept { return finished_bytes_; }
 
     /// For progress: everything below is decided; up to where the own allocation is known.
     std::uint64_t decided_bytes() const noexcept;
@@ -88,6 +96,7 @@ private:
     void on(allocation_known&& what);
     void on(chunk_read&& what);
     void on(payload_released&& what);
+    void on(payload_allowed&& what);
     void on(action_failed&& what);
     void on(stop&& what);
     template <typename Other>
@@ -172,6 +181,9 @@ private:
     std::uint64_t data_granted_ = 0;
     std::uint64_t bytes_sent_ = 0;  // of payloads
     std::uint64_t bytes_granted_ = 0;
+    std::uint64_t payload_allowed_ = std::numeric_limits<std::uint64_t>::max();
+    bool held_back_ = false;
+    std::uint64_t finished_bytes_ = 0;
     std::set<std::uint64_t> resent_;
     bool end_current_ = false;  // the last end_of_data still tells the truth
 

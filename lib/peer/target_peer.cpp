@@ -75,6 +75,9 @@ void target_peer::take(hello&& what) {
     answer.permits = config_.permits;
     answer.findings = config_.findings;
     answer.wants_differential = config_.wants_differential;
+    answer.egress_max = config_.egress_max;
+    answer.generation = config_.generation;
+    answer.finished_bytes = config_.finished_bytes;
     answer.digest_entries = entries_window_;
     answer.allocation_runs = source_runs_granted_;
     answer.data_messages = data_granted_;
@@ -130,6 +133,9 @@ void target_peer::advance_plan() {
     if (config_.resize_needed && mode_ == session_mode::sync && !writing_allowed()) return;
     const std::uint64_t chunks = shape_.chunk_count();
     while (next_chunk_ < chunks && may_begin_entry() && reads_ < config_.reads_max) {
+        // What arrived is written first, while the source has enough to compare: reads ahead of it would take the disk and the cores
+        // from the writes that its credits wait for.
+        if (to_apply_.size() >= config_.applies_max && entries_granted_ - entries_planned_ < entries_window_ / 2) break;
         const std::uint64_t end = shape_.chunk(next_chunk_).end();
         if (source_known_to_ < end) break;
         if (builder_->built_to() < end) {
@@ -162,6 +168,7 @@ bool target_peer::plan_hole_run() {
             counts_.deallocated += last - begin;
         } else {
             ++reads_;
+            if (punches_++ == 0) punching_from_ = next_chunk_;
             punch give_back;
             give_back.ranges.add({begin, std::min(last, config_.disk_bytes) - begin});
             if (writing_allowed())
@@ -277,8 +284,9 @@ std::vector<digest_cut> target_peer::cuts_of(std::uint64_t chunk, const pending_
 }
 
 void target_peer::on(punched&& what) {
-    REPROTECT_ASSERT(reads_ > 0);
+    REPROTECT_ASSERT(reads_ > 0 && punches_ > 0);
     --reads_;
+    --punches_;
     counts_.deallocated += what.bytes;
 }
 
@@ -299,6 +307,7 @@ void target_peer::take(narrow&& what) {
     if (at == pending_.end() || at->second.at != stage::known || at->second.differs)
         return violation("asking for block digests that are not to be had");
     at->second.differs = true;
+    ++differing_unsettled_;
     note_difference(true);
     emit(block_digests{what.chunk, cuts_of(what.chunk, at->second)});
 }
@@ -325,6 +334,7 @@ std::uint64_t target_peer::decided_bytes() const noexcept {
 // Data may arrive after the verdict that counts it; until then nothing below is known to be the same.
 void target_peer::advance_verdict() {
     if (data_received_ < verdict_.data_sent || verdict_done_ >= verdict_.below_chunk) return;
+    std::uint64_t same = 0;
     for (auto at = pending_.begin(); at != pending_.end() && at->first < verdict_.below_chunk;) {
         if (at->second.at != stage::known) {
             ++at;
@@ -332,9 +342,15 @@ void target_peer::advance_verdict() {
         }
         if (mode_ == session_mode::sync && at->second.value != zero_->chunk(at->first))
             map_.set(at->first, at->second.value);
-        if (!at->second.differs) note_difference(false);
+        same += at->second.differs ? 0 : 1;
         at = pending_.erase(at);
     }
+    // One verdict may settle hundreds: as if those that differ had come evenly among them.
+    for (std::uint64_t i = 1, told = 0; i <= same; ++i) {
+        for (; told < differing_unsettled_ * i / same; ++told) note_difference(true);
+        note_difference(false);
+    }
+    differing_unsettled_ = 0;
     verdict_done_ = verdict_.below_chunk;
 }
 
@@ -374,7 +390,10 @@ void target_peer::take(chunk_data&& what) {
         state.again = true;
         --asked_again_;
     } else if (state.at == stage::known) {
-        if (!state.differs) note_difference(true);
+        if (!state.differs) {
+            ++differing_unsettled_;
+            note_difference(true);
+        }
         state.differs = true;
     } else {
         return violation("data for a chunk twice");
@@ -436,13 +455,13 @@ void target_peer::on(chunk_applied&& what) {
                            .offset = shape_.chunk(what.chunk).offset,
                            .length = shape_.chunk(what.chunk).length,
                            .hint = "check the memory of both machines, and that nothing else writes to the target"}));
-    } else if (!stopping_) {
+    } else if (!stopping_ && !stop_reached_) {
         at->second.at = stage::asked_again;
         at->second.blocks = std::move(what.blocks);
         ++asked_again_;
         emit(resend{what.chunk});
     }
-    if (!stopping_) send_credit();
+    if (!stopping_ && !stop_reached_) send_credit();
 }
 
 void target_peer::send_credit() {
@@ -481,7 +500,7 @@ void target_peer::advance_end() {
     if (!end_ || ending_ != ending::no || next_chunk_ < shape_.chunk_count() || !outgoing_.empty()) return;
     if (data_received_ != end_->data_sent || data_applied_ != data_received_ || asked_again_ != 0 || reads_ != 0)
         return;
-    if (writing_ == writing::beginning) return;
+    if (writing_ == writing::beginning || checkpointing_) return;
     // Everything that is still pending was the same.
     verdict_.below_chunk = shape_.chunk_count();
     verdict_.data_sent = end_->data_sent;
@@ -514,6 +533,35 @@ void target_peer::on(target_flushed&&) {
     }
     ending_ = ending::proving;
     actions_.emplace_back(drop_cache{});
+}
+
+// ---- checkpoints ----
+
+// The digests of the disk's beginning, up to the first chunk that is not yet decided, or not yet what was decided.
+digest_map target_peer::finished_map() const {
+    std::uint64_t below = verdict_done_;
+    while (below < shape_.chunk_count() && map_.find(below)) ++below;  // applied, and the verdict is on its way
+    if (!pending_.empty()) below = std::min(below, pending_.begin()->first);
+    if (punches_ != 0) below = std::min(below, punching_from_);
+    digest_map finished(
+        {std::min(below * shape_.chunk_bytes, shape_.disk_bytes), shape_.chunk_bytes, shape_.block_bytes},
+        map_.algorithm());
+    for (const digest_run& run : map_.runs()) {
+        for (std::size_t i = 0; i < run.chunks.size() && run.first_chunk + i < below; ++i)
+            finished.set(run.first_chunk + i, run.chunks[i]);
+    }
+    return finished;
+}
+
+void target_peer::on(checkpoint_due&&) {
+    if (!config_.keeps_finished || !begun_ || checkpointing_ || stopping_ || ending_ != ending::no) return;
+    checkpointing_ = true;
+    actions_.emplace_back(checkpoint{finished_map()});
+}
+
+void target_peer::on(checkpointed&&) {
+    checkpointing_ = false;
+    if (ending_ == ending::flushing) on(target_flushed{});
 }
 
 // ---- the proof by reading again ----
@@ -568,13 +616,16 @@ void target_peer::on(proof_read&& what) {
 // ---- failing, stopping ----
 
 void target_peer::take(failed&& what) {
-    stop_softly(std::move(what.why));
+    // What the source sent before it reached its limit is paid for, and taken before this side stops. It may be on its way still.
+    if (what.why.kind() == error_kind::limit && !stop_reached_ && ending_ == ending::no)
+        stop_reached_ = std::move(what.why);
+    else
+        stop_softly(stop_reached_ ? *stop_reached_ : std::move(what.why));
 }
 
-void target_peer::on(stop&&) {
-    const error why(error_kind::interrupted, "interrupted", {.hint = "run the same sync again: it goes on from there"});
-    emit(failed{why});
-    stop_softly(why);
+void target_peer::on(stop&& what) {
+    emit(failed{what.why});
+    stop_softly(std::move(what.why));
 }
 
 // No new work; what is being written ends, then it is flushed, so that the next sync finds it.
@@ -588,9 +639,13 @@ void target_peer::stop_softly(error why) {
 
 void target_peer::advance_stopping() {
     if (applies_ != 0 || reads_ != 0 || writing_ == writing::beginning || ending_ == ending::flushing) return;
+    if (checkpointing_) return;
     if (begun_ && ending_ == ending::no) {
         ending_ = ending::flushing;
-        actions_.emplace_back(flush_target{});
+        if (config_.keeps_finished)
+            actions_.emplace_back(checkpoint{finished_map()});
+        else
+            actions_.emplace_back(flush_target{});
         return;
     }
     finished_ = true;
@@ -614,8 +669,12 @@ void target_peer::fail(error why) {
 }
 
 void target_peer::advance() {
+    if (stop_reached_ && !stopping_) {
+        advance_applies();
+        if (all_data_applied()) stop_softly(*stop_reached_);
+    }
     if (stopping_) return advance_stopping();
-    if (!greeted_) return;
+    if (!greeted_ || stop_reached_) return;
     advance_plan();
     advance_entries();
     advance_verdict();

@@ -32,6 +32,11 @@ struct target_config {
     sync_permits permits;
     target_findings findings;
     bool wants_differential = false;
+    std::uint64_t egress_max = 0;  ///< what the user of this side set; for the hello
+    std::string generation;        ///< of the source, as this side's user or record names it
+    std::uint64_t finished_bytes =
+        0;                           ///< what an earlier session of this generation finished: whole chunks, or the disk
+    bool keeps_finished = false;     ///< checkpoints are wanted
     std::uint64_t reads_max = 16;    ///< reads and punches in flight
     std::uint64_t applies_max = 16;  ///< chunks being written
     std::uint64_t allocation_runs = 4096;
@@ -95,6 +100,8 @@ private:
     void on(writing_begun&& what);
     void on(chunk_applied&& what);
     void on(target_flushed&& what);
+    void on(checkpointed&& what);
+    void on(checkpoint_due&& what);
     void on(cache_dropped&& what);
     void on(proof_read&& what);
     void on(action_failed&& what);
@@ -136,8 +143,12 @@ private:
     void note_difference(bool differs);
     std::vector<digest_cut> cuts_of(std::uint64_t chunk, const pending_chunk& state) const;
     void send_credit();
+    digest_map finished_map() const;
     void stop_softly(error why);
     void advance_stopping();
+    bool all_data_applied() const noexcept {
+        return data_received_ >= verdict_.data_sent && data_applied_ == data_received_;
+    }
     void emit(message&& what) { actions_.emplace_back(send{std::move(what)}); }
     void fail(error why);
     void violation(const std::string& what);
@@ -149,6 +160,7 @@ private:
     bool greeted_ = false;
     bool finished_ = false;
     std::optional<error> stopping_;
+    std::optional<error> stop_reached_;  // to stop with once all data that was sent is applied
 
     session_mode mode_ = session_mode::sync;
     bool reread_ = false;
@@ -171,11 +183,15 @@ private:
     std::uint64_t entries_window_ = 0;  // agreed in the hello
     std::uint64_t entries_granted_ = 0;
     std::uint64_t reads_ = 0;
+    std::uint64_t punches_ = 0;        // in flight, of runs of chunks
+    std::uint64_t punching_from_ = 0;  // nothing below is being punched while there are any
+    bool checkpointing_ = false;
 
     std::map<std::uint64_t, pending_chunk> pending_;
     verdict verdict_;
-    std::uint64_t verdict_done_ = 0;   // chunks below are forgotten
-    unsigned recent_differences_ = 0;  // of 256ths: an exponential average over about 16 chunks
+    std::uint64_t verdict_done_ = 0;         // chunks below are forgotten
+    std::uint64_t differing_unsettled_ = 0;  // noted since the last verdict that was done
+    unsigned recent_differences_ = 0;        // of 256ths: an exponential average over about 16 chunks
 
     enum class writing { no, beginning, begun } writing_ = writing::no;
     bool begun_ = false;

@@ -18,6 +18,7 @@
 #include "base/caught_error.hpp"
 #include "sync/lane_controller.hpp"
 #include "sync/map_exchange.hpp"
+#include "sync/retry.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
 #include "wire/connection.hpp"
@@ -261,10 +262,8 @@ void check_own_options(const sync_request& request) {
     check_options(options, request.source ? request.source->size() : 0);
 }
 
-sync_report run_with(const sync_request& given, const std::string& remote, const connect_options& how,
+sync_report run_once(const sync_request& request, const std::string& remote, const connect_options& how,
                      session_mode mode) {
-    REPROTECT_ASSERT((given.source == nullptr) != (given.target == nullptr));
-    sync_request request = given;
     check_own_options(request);
     if (how.connections > lanes_max)
         throw error(error_kind::usage, "a session may have 1 to " + std::to_string(lanes_max) + " connections");
@@ -306,6 +305,13 @@ sync_report run_with(const sync_request& given, const std::string& remote, const
     self.run();
     if (result.failure) result.failure = with_last_words(self, *result.failure);
     return result;
+}
+
+sync_report run_with(const sync_request& request, const std::string& remote, const connect_options& how,
+                     session_mode mode) {
+    REPROTECT_ASSERT((request.source == nullptr) != (request.target == nullptr));
+    return with_retries(how.retry, request,
+                        [&](const sync_request& once) { return run_once(once, remote, how, mode); });
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 
 #include "base/caught_error.hpp"
 #include "base/utf8.hpp"
+#include "reprotect/units.hpp"
 #include "sync/far_disk.hpp"
 #include "sync/session.hpp"
 
@@ -23,7 +24,10 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto status_every = 500ms;  // guessed: a progress bar looks alive, and an hour costs 300 KB
+constexpr std::uint64_t status_every_written = 1 << 20;  // guessed: some 30 bytes each
 constexpr std::size_t changes_per_frame = 8192;
+// Of a limit on what is sent: for handshakes of more lanes, what else a side says, and its last words. A guess.
+constexpr std::uint64_t egress_reserve = 96 << 10;
 constexpr std::size_t changes_max = std::size_t{1} << 24;  // a guess: half a GiB of them
 
 std::uint64_t microseconds(double seconds) {
@@ -107,6 +111,45 @@ void session::on_payload_released() {
         events_.push_back({side::source, payload_released{}});
         exchange();
     });
+}
+
+void session::on_batch_encoded() {
+    if (egress_max_ == 0 || !source_peer_) return;
+    guarded([this] { exchange(); });
+}
+
+// What a limit leaves is handed out as payload that is not compressed; once it is, there may be more. Where nothing is left, the
+// source stops. True if there is an event more.
+bool session::mind_egress() {
+    if (egress_max_ == 0 || egress_reached_ || concluding_ || done_sides_[static_cast<std::size_t>(far_->here)])
+        return false;
+    const auto stop_here = [this] {
+        egress_reached_ = true;
+        events_.push_back(
+            {far_->here, stop{error(error_kind::limit,
+                                    "stopped before more than " + std::to_string(egress_max_) + " bytes (" +
+                                        format_size(egress_max_) + ")" + " were sent to the target",
+                                    {.operation = "send",
+                                     .hint = "what was sent stands; run the same again to go on from there"})}});
+        return true;
+    };
+    channel& link = *far_->link;
+    // A target only sees to it that its source kept the limit.
+    if (target_peer_) return link.received().total > egress_max_ && stop_here();
+    const std::uint64_t bound = link.sent_at_most() + egress_reserve;
+    if (bound >= egress_max_ && link.all_encoded()) return stop_here();
+    const std::uint64_t left = egress_max_ - std::min(egress_max_, bound);
+    // Of each 64 bytes one is for what describes the others.
+    const std::uint64_t allowed = source_peer_->sent_payload_bytes() + left / 64 * 63;
+    if (!source_peer_->is_held_back()) return false;
+    if (allowed > egress_allowed_) {
+        egress_allowed_ = allowed;
+        events_.push_back({side::source, payload_allowed{allowed}});
+        return true;
+    }
+    if (link.all_encoded()) return stop_here();
+    link.flush_data();
+    return false;
 }
 
 // What was written is still flushed by a target: the next sync then finds it.
@@ -206,6 +249,11 @@ void session::accept_hello(hello&& what) {
     }
     for (const std::string& text : warnings) warn(text);
     if (what.wants_differential && is_here(side::source)) send_extents_ = true;
+    if (is_here(side::source)) {
+        // The lower limit holds, whoever set it.
+        if (egress_max_ == 0 || (what.egress_max != 0 && what.egress_max < egress_max_)) egress_max_ = what.egress_max;
+        if (egress_max_ != 0) events_.push_back({side::source, payload_allowed{0}});
+    }
     events_.push_back({far_->here, message(std::move(what))});
     far_->link->resume();
     exchange();
@@ -247,6 +295,13 @@ session::far_view session::prepare_for_source(const hello& theirs, sync_request 
     ours.truncate = ours.truncate || theirs.permits.truncate;
     ours.reverse = ours.reverse || theirs.permits.reverse;
     if (!theirs.whole) ours.within = extent_set{};  // which, only the source knows
+    if (ours.source_generation.empty()) ours.source_generation = theirs.generation;
+    if (!theirs.generation.empty() && theirs.generation != ours.source_generation)
+        throw error(error_kind::peer,
+                    "the source at " + far_->link->far_name() + " is at generation " + on_one_line(theirs.generation) +
+                        ", not " + ours.source_generation,
+                    {.operation = "open", .hint = "give both sides the same --source-generation, or one of them none"});
+    if (ours.algorithm != digest_algorithm::sha256) ours.source_generation.clear();  // nothing that could be kept
     check_options(ours, theirs.shape.disk_bytes);
     seen.known = prepare_session(asked, *target_, mode_);
     seen.options = std::move(ours);
@@ -297,10 +352,14 @@ void session::send_differential() {
     }
 }
 
-void session::send_status() {
-    const auto now = clock::now();
-    if (now - last_status_ < status_every || concluding_) return;
-    last_status_ = now;
+void session::send_status(bool now) {
+    const auto time = clock::now();
+    // What has been written should be known to the other side even where the connection is lost soon.
+    const std::uint64_t written = target_peer_ ? target_peer_->counts().written : 0;
+    const bool due = time - last_status_ >= status_every || written - told_written_ >= status_every_written;
+    if (!now && (!due || concluding_)) return;
+    last_status_ = time;
+    told_written_ = written;
     wire_status status;
     if (source_peer_) {
         status.counts = source_peer_->counts();
@@ -317,6 +376,7 @@ void session::send_status() {
 void session::finish_link() {
     if (std::exchange(ending_, true)) return;
     if (!far_) return finish();
+    if (failure_ && target_peer_) send_status(true);  // what was reached
     if (failure_ && !std::exchange(far_knows_, true)) {
         far_->link->send(message(failed{discreet(*failure_, names_here())}));
     }
@@ -345,7 +405,9 @@ error session::named_by_far_side(const error& why) const {
         why.kind() == error_kind::flush_failed && far_->here == side::target ? error_kind::peer : why.kind();
     if (kind == error_kind::interrupted)
         return error(error_kind::peer, std::string(role) + " at " + far_->link->far_name() + " was stopped",
-                     {.operation = detail.operation, .hint = "run the same again: it goes on from there"});
+                     {.operation = detail.operation,
+                      .hint = "run the same again: it goes on from there",
+                      .connection_lost = true});
     return error(kind, std::string(role) + " at " + far_->link->far_name() + ": " + on_one_line(why.what()),
                  std::move(detail));
 }

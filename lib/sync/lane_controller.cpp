@@ -15,12 +15,15 @@ constexpr auto period_least = 500ms;
 constexpr int round_trips_of_a_period = 8;
 constexpr std::uint64_t flow_least = 1 << 20;  // bytes in a period: below it nobody waits for the link
 constexpr double gain_least = 1.15;
+// By a lane in a round trip; a guess: any kernel's buffers hold as much, so below it they do not hold a lane back.
+constexpr double carried_least = 256 << 10;
 
 }  // namespace
 
 lane_controller::lane_controller(unsigned told, unsigned most, std::chrono::nanoseconds round_trip)
     : most_(std::max(most, 1u)),
       wanted_(std::min(told, most_)),
+      round_trip_(round_trip),
       period_(std::max<clock::duration>(period_least, round_trips_of_a_period * round_trip)),
       settled_(told != 0) {
     if (told == 0)
@@ -44,6 +47,7 @@ void lane_controller::observe(std::uint64_t moved_bytes, unsigned lanes, clock::
     begun_bytes_ = moved_bytes;
     if (moved < flow_least) ramping_ = true;
     if (std::exchange(ramping_, false)) return;
+    if (rate * round_trip_.count() < carried_least * lanes) return;
     if (before_ != 0 && rate < gain_least * before_) {
         settled_ = true;
         return;

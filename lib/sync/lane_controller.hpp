@@ -1,8 +1,10 @@
 // How many connections a session should have: as many as told, or, automatically, more as long as that brings more.
 //
-// One connection carries no more than its window in a round trip (a kernel's buffer of some MiB), however fat the pipe is. So where
-// the round trip is long, a few are opened at once; then the rate over some round trips is compared with that before: where doubling
-// the lanes brought at least a seventh more, they are doubled again, else that was the last time.
+// One connection carries no more than its window in a round trip (a kernel's buffer of some MiB), however fat the pipe
+// is. So where the round trip is long, a few are opened at once; then the rate over some round trips is compared with
+// that before: where doubling the lanes brought at least a seventh more, they are doubled again, else that was the last
+// time. Where a lane carries so little in a round trip that no buffer can be what holds it back, none is added: each
+// would only be one more queue before a thin link, behind which every question waits.
 #pragma once
 
 #include <chrono>
@@ -25,6 +27,7 @@ public:
 private:
     unsigned most_;
     unsigned wanted_;
+    std::chrono::duration<double> round_trip_;
     clock::duration period_;
     bool settled_;
     bool ramping_ = true;  // the period that has begun is not to be measured: it began with something else

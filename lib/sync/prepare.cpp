@@ -1,11 +1,15 @@
 // The order matters: options, sizes, whose disk it is, who uses it, and only then what is known of it.
 #include "sync/prepare.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <random>
 
 #include "base/assert.hpp"
+#include "base/buffer_pool.hpp"
 #include "base/caught_error.hpp"
+#include "codec/digester.hpp"
 #include "device/same_disk.hpp"
 #include "reprotect/units.hpp"
 
@@ -103,6 +107,64 @@ void refuse_recorded_source(const sync_request& request, device& target, prepara
                  .hint = "if the direction is meant to turn round, say so with --reverse"});
 }
 
+digest digest_of_chunk(const geometry& shape, std::span<const std::byte> bytes) {
+    const digester sha(digest_algorithm::sha256, {});
+    std::vector<digest> blocks;
+    for (std::size_t at = 0; at < bytes.size(); at += shape.block_bytes)
+        blocks.push_back(sha.bytes(bytes.subspan(at, std::min<std::size_t>(shape.block_bytes, bytes.size() - at))));
+    return sha.chunk(bytes.size(), blocks);
+}
+
+// Some of what a map tells is read again: whether nobody wrote to the target since. Where not, says the first that differs.
+std::optional<extent> find_difference(device& target, const digest_map& finished) {
+    constexpr std::uint64_t samples = 16;  // a guess: some milliseconds
+    const geometry& shape = finished.shape();
+    buffer space = std::make_shared<buffer_pool>(shape.chunk_bytes)->take();
+    std::mt19937_64 random(std::random_device{}());
+    for (std::uint64_t i = 0, count = shape.chunk_count(); i < std::min(samples, count); ++i) {
+        // One of each stretch, so that all parts of the disk are looked at.
+        const std::uint64_t begin = count * i / std::min(samples, count),
+                            end = count * (i + 1) / std::min(samples, count);
+        const std::uint64_t chunk = begin + random() % (end - begin);
+        const extent range = shape.chunk(chunk);
+        const std::span<std::byte> bytes = space.bytes().first(range.length);
+        target.read(range.offset, bytes);
+        const auto expected = finished.find(chunk);
+        const bool zero = std::all_of(bytes.begin(), bytes.end(), [](std::byte each) { return each == std::byte{0}; });
+        if (expected ? digest_of_chunk(shape, bytes) != *expected : !zero) return range;
+    }
+    return std::nullopt;
+}
+
+// What an interrupted sync finished need not be read again, if it was of this very state of the source.
+void look_at_finished(const sync_request& request, device& target, const state_record& record, preparation& known) {
+    const std::string what = "what an earlier sync onto " + target.name() + " finished is read again: ";
+    const auto ignore = [&](const std::string& why) { known.warnings.push_back(what + why); };
+    std::optional<digest_map> finished;
+    try {
+        finished = request.records->find_finished(target.identity());
+    } catch (const error& why) {
+        return ignore(why.what());
+    }
+    if (record.generation != known.generation)
+        return ignore(record.generation.empty()
+                          ? "it named no generation"
+                          : "it was of generation " + record.generation + ", not " + known.generation);
+    if (!finished || finished->shape().disk_bytes == 0) return ignore("nothing was kept yet");
+    const geometry& shape = finished->shape();
+    if (finished->label() != record.session) return ignore("what was kept is of another session");
+    if (record.source_size != request.source->size() || record.target_size != target.size() || known.resize_to)
+        return ignore("a disk's size has changed");
+    if (finished->algorithm() != digest_algorithm::sha256 || shape.chunk_bytes != request.options.chunk_bytes ||
+        shape.block_bytes != request.options.block_bytes || shape.disk_bytes > request.source->size())
+        return ignore("it was kept in other units");
+    if (request.options.within || request.options.verify == verify_level::reread)
+        return ignore("--within and --verify=reread read all that they are told to");
+    if (const auto other = find_difference(target, *finished))
+        return ignore("at " + std::to_string(other->offset) + " the target does not hold what was written to it");
+    known.finished = std::move(finished);
+}
+
 void look_at_records(const sync_request& request, device& target, preparation& known) {
     if (!request.records) return;
     refuse_recorded_source(request, target, known);
@@ -124,9 +186,14 @@ void look_at_records(const sync_request& request, device& target, preparation& k
     known.was_poisoned = record->status == target_status::poisoned;
     known.was_clean = record->status == target_status::clean && record->source == request.source->identity() &&
                       record->source_size == request.source->size();
-    if (record->source != request.source->identity() || record->source_size != request.source->size())
+    const bool same_source = record->source == request.source->identity();
+    if (!same_source)
         known.warnings.push_back("the target's state record is of another source (" + record->source_name +
-                                 ") and is replaced");
+                                 ") and is ignored");
+    else if (record->source_size != request.source->size())
+        known.warnings.push_back("the target's state record is ignored: the source had " +
+                                 std::to_string(record->source_size) + " bytes then, and has " +
+                                 std::to_string(request.source->size()) + " now");
     if (record->status == target_status::poisoned) {
         known.distrust_target = true;
         if (!cache_dropped_of(target))
@@ -142,6 +209,7 @@ void look_at_records(const sync_request& request, device& target, preparation& k
     } else if (record->status == target_status::dirty) {
         known.warnings.push_back("an earlier sync onto " + target.name() +
                                  " did not finish; this one goes on from there");
+        if (!known.generation.empty() && same_source) look_at_finished(request, target, *record, known);
     }
 }
 
@@ -224,6 +292,14 @@ void check_options(const sync_options& options, std::uint64_t source_bytes) {
     if (options.allow_larger && options.truncate)
         throw error(error_kind::usage, "a larger target cannot be both cut and left as it is",
                     {.hint = "use one of --allow-larger and --truncate"});
+    if (!options.source_generation.empty() && options.algorithm != digest_algorithm::sha256)
+        throw error(error_kind::usage, "a generation of the source wants digests that can be kept",
+                    {.hint = "use --digest sha256 with --source-generation"});
+    if (options.source_generation.size() > generation_max)
+        throw error(error_kind::usage, "a generation's name has at most " + std::to_string(generation_max) + " bytes");
+    if (options.egress_max != 0 && options.egress_max < egress_least)
+        throw error(error_kind::usage, format_size(options.egress_max) + " are too few for a session with a peer",
+                    {.hint = "--max-egress takes at least " + format_size(egress_least)});
     if (!options.within) return;
     if (options.verify == verify_level::reread)
         throw error(error_kind::usage, "a sync within an extent set cannot be proved by reading the whole target again",
@@ -260,6 +336,8 @@ preparation prepare_session(const sync_request& request, device& target, session
                                      std::to_string(target.size()) + " bytes); the source's is compared");
     }
     look_at_holders(request, target, mode, known);
+    if (mode == session_mode::sync && request.records && !request.options.within)
+        known.generation = request.options.source_generation;
     if (mode != session_mode::compare) look_at_records(request, target, known);
 
     const bool missing = !request.target || target.properties().created;
@@ -284,7 +362,7 @@ void prepare_far_target(const sync_request& request, device& target, session_mod
 }
 
 state_record make_record(const device& source, const device& target, std::uint64_t target_size,
-                         const std::string& session, target_status status) {
+                         const std::string& session, const std::string& generation, target_status status) {
     state_record record;
     record.source = source.identity();
     record.target = target.identity();
@@ -293,6 +371,7 @@ state_record make_record(const device& source, const device& target, std::uint64
     record.source_size = source.size();
     record.target_size = target_size;
     record.session = session;
+    record.generation = generation;
     record.status = status;
     record.updated = now_utc();
     return record;

@@ -20,11 +20,17 @@ struct preparation {
     bool was_clean = false;                  ///< the target's record says that it equalled this source
     bool was_poisoned = false;               ///< and stays so until a whole sync has ended well
     bool reversed = false;                   ///< the record of the other direction is to go
+    std::string generation;                  ///< of the source, where what is finished is kept; else empty
+    std::optional<digest_map>
+        finished;  ///< by an interrupted sync of this generation: neither disk is read below its end
     sync_mode mode = sync_mode::differential;
     std::string reason;
     std::string source_in_use;
     std::vector<std::string> warnings;
 };
+
+/// Less than this a limit on what is sent may not be. A guess: greetings and digests alone may take so much.
+inline constexpr std::uint64_t egress_least = 256 << 10;
 
 /// Of a sync.
 session_mode mode_of(const sync_options& options) noexcept;
@@ -57,6 +63,6 @@ std::optional<std::string> find_source_writer(const device& source);
 
 /// The record of this pair as of now.
 state_record make_record(const device& source, const device& target, std::uint64_t target_size,
-                         const std::string& session, target_status status);
+                         const std::string& session, const std::string& generation, target_status status);
 
 }  // namespace reprotect

@@ -68,6 +68,11 @@ std::string to_json(const sync_report& report) {
     out["digest"] = to_string(report.algorithm);
     out["root"] = report.root ? json::value(to_hex(*report.root)) : json::value(nullptr);
     out["verified"] = to_string(report.verified);
+    out["partial"] = report.trusted_bytes == 0
+                         ? json::value(nullptr)
+                         : json::value{{"generation", valid_utf8(report.generation)},
+                                       {"not_read", {{{"offset", 0}, {"length", report.trusted_bytes}}}}};
+    out["attempts"] = report.attempts;
     out["cache_passed"] =
         report.verified == proof_level::reread ? json::value(report.cache_passed) : json::value(nullptr);
     out["source_in_use"] = text_or_null(report.source_in_use);

@@ -65,7 +65,7 @@ session::session(worker_executor workers, sync_request request, session_mode mod
 }
 
 void session::start() {
-    started_ = phase_started_ = last_progress_ = last_status_ = clock::now();
+    started_ = phase_started_ = last_progress_ = last_status_ = last_checkpoint_ = clock::now();
     boost::asio::dispatch(strand_, [self = shared_from_this()] {
         self->on_cancel_.emplace(self->request_.cancel, [weak = self->weak_from_this()] {
             if (const auto there = weak.lock()) boost::asio::post(there->strand_, [there] { there->stop_peers(); });
@@ -137,6 +137,8 @@ void session::open_source() {
     ours.buffers_max = window.buffers;
     ours.digest_entries = window.digest_entries;
     ours.keep_differential = options.keep_differential;
+    ours.egress_max = egress_max_ = far_ ? options.egress_max : 0;
+    ours.generation = options.source_generation;
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
         ours.binding = far_->binding;
@@ -162,6 +164,9 @@ void session::open_target(const geometry& shape) {
     theirs.data_messages = std::max(window.buffers, window.digest_entries);
     theirs.data_bytes = window.buffers * options.chunk_bytes;
     theirs.digest_entries = window.digest_entries;
+    theirs.generation = known_.generation;
+    if (known_.finished) theirs.finished_bytes = known_.finished->shape().disk_bytes;
+    theirs.keeps_finished = mode_ == session_mode::sync && request_.records && !known_.generation.empty();
     if (!pool_) pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
         theirs.binding = far_->binding;
@@ -169,6 +174,7 @@ void session::open_target(const geometry& shape) {
         theirs.permits = {options.allow_larger, options.truncate, options.reverse};
         theirs.findings = {known_.mode == sync_mode::full, known_.resize_to.has_value(), known_.reason};
         theirs.wants_differential = far_->wants_differential;
+        theirs.egress_max = egress_max_ = options.egress_max;
         far_->link->set_shape(shape, pool_);
     }
     target_peer_.emplace(std::move(theirs));
@@ -176,6 +182,7 @@ void session::open_target(const geometry& shape) {
 
 // Until the peers rest: their actions are carried out, and what that gives is handed to them.
 void session::exchange() {
+    mind_checkpoint();
     while (!broken_) {
         while (source_peer_) {
             auto next = source_peer_->next_action();
@@ -187,7 +194,7 @@ void session::exchange() {
             if (!next) break;
             perform(side::target, std::move(*next));
         }
-        if (events_.empty()) break;
+        if (events_.empty() && !mind_egress()) break;
         answer next = std::move(events_.front());
         events_.pop_front();
         if (next.to == side::source)
@@ -243,8 +250,9 @@ void session::work(side from, action&& what) {
         const disk_worker& worker = *self->workers_of_[index(from)];
         if (std::holds_alternative<begin_writing>(*shared))
             return self->post_answer(from, self->keeper_->begin_writing());
-        if (std::holds_alternative<flush_target>(*shared))
-            return self->post_answer(from, self->keeper_->flush(worker, std::move(*shared)));
+        if (std::holds_alternative<flush_target>(*shared)) return self->post_answer(from, self->keeper_->flush(worker));
+        if (auto* kept = std::get_if<checkpoint>(&*shared))
+            return self->post_answer(from, self->keeper_->keep(worker, std::move(kept->finished)));
         if (from == side::target)
             if (auto failed = self->keeper_->look_after())
                 return self->post_answer(from, action_failed{std::move(*failed)});
@@ -284,6 +292,15 @@ void session::drain() {
         }
         exchange();
     });
+}
+
+// While data flows, now and then: what is finished is flushed and kept.
+void session::mind_checkpoint() {
+    if (!target_peer_ || known_.generation.empty() || done_sides_[index(side::target)]) return;
+    const auto now = clock::now();
+    if (now - last_checkpoint_ < request_.options.checkpoint_every) return;
+    last_checkpoint_ = now;
+    events_.push_back({side::target, checkpoint_due{}});
 }
 
 // Deciding throws nothing but for want of memory. Then the session ends where it is, once its workers have come back: what

@@ -93,6 +93,7 @@ private:
     void on_message(message&& what) override;
     void on_frame(session_frame&& what) override;
     void on_payload_released() override;
+    void on_batch_encoded() override;
     void on_lost(const error& why) override;
     void receive_hello(hello&& what);
     struct far_view;
@@ -106,7 +107,9 @@ private:
     void say_goodbye();
     void forget_other_direction();
     void send_differential();
-    void send_status();
+    void send_status(bool now = false);
+    bool mind_egress();
+    void mind_checkpoint();
     void finish_link();
     error named_by_far_side(const error& why) const;
     known_as names_here() const;
@@ -164,6 +167,10 @@ private:
     source_counts far_source_;
     target_counts far_target_;
     std::uint64_t far_proved_bytes_ = 0;
+    std::uint64_t told_written_ = 0;    // to the far side
+    std::uint64_t egress_max_ = 0;      // the lower of both sides'; 0: none
+    std::uint64_t egress_allowed_ = 0;  // bytes of payload, as told to the source's peer
+    bool egress_reached_ = false;
     std::optional<differential> far_differential_;
     channel_counts sent_, received_;
 
@@ -175,7 +182,7 @@ private:
     std::optional<error> failure_;
 
     sync_phase phase_ = sync_phase::prepare;
-    clock::time_point started_, phase_started_, last_progress_, last_status_;
+    clock::time_point started_, phase_started_, last_progress_, last_status_, last_checkpoint_;
     std::optional<clock::time_point> first_data_, last_data_;
     second_counts seconds_;
 };

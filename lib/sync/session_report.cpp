@@ -151,7 +151,13 @@ sync_report session::make_report() {
         report.root = source_peer_ ? source_peer_->root() : target_peer_->their_root();
     if (mode_ != session_mode::sync) return report;
     report.verified = proof_level::root;
-    if (!whole) report.verified = proof_level::partial;
+    if (target_peer_ && known_.finished) report.trusted_bytes = known_.finished->shape().disk_bytes;
+    if (source_peer_) report.trusted_bytes = source_peer_->finished_bytes();
+    if (report.trusted_bytes != 0) {
+        report.generation = target_peer_ ? known_.generation : far_hello_->generation;
+        report.root.reset();  // of a whole disk
+    }
+    if (!whole || report.trusted_bytes != 0) report.verified = proof_level::partial;
     if (phase_ == sync_phase::done && request_.options.verify == verify_level::reread)
         report.verified = proof_level::reread;
     report.cache_passed = source_peer_ ? source_peer_->cache_passed() : target_peer_->cache_passed();

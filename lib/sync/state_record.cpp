@@ -21,6 +21,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <span>
 
@@ -35,6 +36,7 @@ constexpr std::uint64_t record_bytes_max =
     64 * 1024;  // guessed: names of 4 KiB, three times that when escaped, and to spare
 constexpr std::string_view digits = "0123456789abcdef";
 constexpr std::string_view file_suffix = ".record";
+constexpr std::string_view finished_suffix = ".finished";
 
 std::string sha256_hex(std::string_view text) {
     std::array<unsigned char, EVP_MAX_MD_SIZE> value{};
@@ -155,7 +157,32 @@ public:
     }
 
     void remove(const device_identity& target) override {
-        const std::filesystem::path path = path_of(target);
+        remove_finished(target);
+        remove_file(path_of(target));
+    }
+
+    void save_finished(const device_identity& target, const digest_map& finished) override {
+        make_directory();
+        try {
+            reprotect::save(finished, path_of(target, finished_suffix));
+        } catch (const error& failed) {
+            throw explain(failed);
+        }
+    }
+
+    std::optional<digest_map> find_finished(const device_identity& target) override {
+        try {
+            return load_digest_map(path_of(target, finished_suffix));
+        } catch (const error& failed) {
+            if (failed.kind() == error_kind::not_found) return std::nullopt;
+            throw;
+        }
+    }
+
+    void remove_finished(const device_identity& target) override { remove_file(path_of(target, finished_suffix)); }
+
+private:
+    void remove_file(const std::filesystem::path& path) {
         if (::unlink(path.c_str()) != 0) {
             if (errno == ENOENT) return;
             throw directory_error("remove from", errno);
@@ -167,7 +194,6 @@ public:
         }
     }
 
-private:
     // For its owner alone: who could write to it could swap records. Each new level is made durable in the one above.
     void make_directory() {
         std::vector<std::filesystem::path> missing;
@@ -227,8 +253,8 @@ private:
         return "choose a state directory that this user may write to (--state DIR) instead of " + directory_.string();
     }
 
-    std::filesystem::path path_of(const device_identity& target) const {
-        return directory_ / (sha256_hex(target.text()) + std::string(file_suffix));
+    std::filesystem::path path_of(const device_identity& target, std::string_view suffix = file_suffix) const {
+        return directory_ / (sha256_hex(target.text()) + std::string(suffix));
     }
 
     static bool is_record_name(std::string_view name) {
@@ -262,11 +288,26 @@ public:
     void remove(const device_identity& target) override {
         const std::scoped_lock lock(mutex_);
         std::erase_if(records_, [&](const state_record& each) { return each.target == target; });
+        finished_.erase(target.text());
+    }
+    void save_finished(const device_identity& target, const digest_map& finished) override {
+        const std::scoped_lock lock(mutex_);
+        finished_.insert_or_assign(target.text(), finished);
+    }
+    std::optional<digest_map> find_finished(const device_identity& target) override {
+        const std::scoped_lock lock(mutex_);
+        const auto at = finished_.find(target.text());
+        return at == finished_.end() ? std::nullopt : std::optional(at->second);
+    }
+    void remove_finished(const device_identity& target) override {
+        const std::scoped_lock lock(mutex_);
+        finished_.erase(target.text());
     }
 
 private:
     std::mutex mutex_;
     std::vector<state_record> records_;
+    std::map<std::string, digest_map> finished_;
 };
 
 }  // namespace
@@ -292,6 +333,7 @@ std::string serialize(const state_record& record) {
     append(text, "source_size", std::to_string(record.source_size));
     append(text, "target_size", std::to_string(record.target_size));
     append(text, "session", record.session);
+    if (!record.generation.empty()) append(text, "generation", record.generation);
     append(text, "status", to_string(record.status));
     append(text, "updated", record.updated);
     append(text, "sha256", sha256_hex(text));
@@ -324,6 +366,8 @@ state_record parse_state_record(std::string_view text, const std::string& origin
             record.target_size = parse_number(value);
         else if (key == "session")
             record.session = std::move(value);
+        else if (key == "generation")
+            record.generation = std::move(value);
         else if (key == "status")
             record.status = value == "clean"      ? target_status::clean
                             : value == "poisoned" ? target_status::poisoned

@@ -39,8 +39,13 @@ event target_keeper::begin_writing() {
     try {
         if (known_.guard) known_.guard->check();
         const std::uint64_t size = known_.resize_to.value_or(target_.size());
-        if (request_.records)
-            request_.records->save(make_record(*request_.source, target_, size, session_id_, unfinished_status()));
+        if (request_.records) {
+            request_.records->save(record(size, unfinished_status()));
+            if (known_.finished)
+                keep_finished(*known_.finished);
+            else
+                request_.records->remove_finished(target_.identity());
+        }
         if (known_.resize_to) target_.resize(*known_.resize_to);
         return writing_begun{};
     } catch (...) {
@@ -61,9 +66,13 @@ std::optional<error> target_keeper::look_after() {
     }
 }
 
-event target_keeper::flush(const disk_worker& worker, action&& what) {
+state_record target_keeper::record(std::uint64_t target_size, target_status status) const {
+    return make_record(*request_.source, target_, target_size, session_id_, known_.generation, status);
+}
+
+event target_keeper::flush(const disk_worker& worker) {
     const std::lock_guard lock(mutex_);
-    event result = worker.perform(std::move(what));
+    event result = worker.perform(flush_target{});
     auto* failed = std::get_if<action_failed>(&result);
     if (!failed) return result;
     // Whatever kind of error a device makes of it.
@@ -74,12 +83,38 @@ event target_keeper::flush(const disk_worker& worker, action&& what) {
     }
     if (!request_.records) return result;
     try {
-        request_.records->save(
-            make_record(*request_.source, target_, target_.size(), session_id_, target_status::poisoned));
+        request_.records->save(record(target_.size(), target_status::poisoned));
     } catch (...) {
         warnings_.push_back(std::string("the poisoned state could not be recorded: ") + caught_error("").what());
     }
     return result;
+}
+
+event target_keeper::keep(const disk_worker& worker, digest_map finished) {
+    event result = flush(worker);
+    if (!std::holds_alternative<target_flushed>(result)) return result;
+    const std::lock_guard lock(mutex_);
+    try {
+        keep_finished(std::move(finished));
+    } catch (...) {
+        warnings_.push_back(std::string("what is finished could not be kept: ") + caught_error("").what());
+    }
+    return checkpointed{};
+}
+
+// With what an earlier session finished, and this one did not look at.
+void target_keeper::keep_finished(digest_map finished) {
+    if (known_.finished) {
+        digest_map all(finished.shape().disk_bytes > known_.finished->shape().disk_bytes ? finished.shape()
+                                                                                         : known_.finished->shape(),
+                       finished.algorithm());
+        for (const digest_map* part : std::initializer_list<const digest_map*>{&*known_.finished, &finished})
+            for (const digest_run& run : part->runs())
+                for (std::size_t i = 0; i < run.chunks.size(); ++i) all.set(run.first_chunk + i, run.chunks[i]);
+        finished = std::move(all);
+    }
+    finished.set_label(session_id_);
+    request_.records->save_finished(target_.identity(), finished);
 }
 
 void target_keeper::conclude() {
@@ -92,9 +127,9 @@ void target_keeper::conclude() {
 // A part that was synced makes no whole: what was known of the target before stays known, and nothing more.
 void target_keeper::close_record() {
     const bool whole = !request_.options.within || known_.was_clean;
+    request_.records->remove_finished(target_.identity());
     if (whole || known_.had_record)
-        request_.records->save(make_record(*request_.source, target_, target_.size(), session_id_,
-                                           whole ? target_status::clean : unfinished_status()));
+        request_.records->save(record(target_.size(), whole ? target_status::clean : unfinished_status()));
     else
         request_.records->remove(target_.identity());
     // Saved before this is removed: at no moment may both disks be written to without a word.

@@ -24,7 +24,10 @@ public:
     event begin_writing();
 
     /// Carries out `flush_target`: a failure poisons the record, at once, and is never tried again.
-    event flush(const disk_worker& worker, action&& what);
+    event flush(const disk_worker& worker);
+
+    /// Carries out `checkpoint`: flushes, then keeps what is finished.
+    event keep(const disk_worker& worker, digest_map finished);
 
     /// Before the target is touched: whoever came to it is seen, an opener that waits for our lease is let go, and a disk that
     /// shrank or grew is noticed.
@@ -41,6 +44,8 @@ public:
 
 private:
     target_status unfinished_status() const noexcept;
+    state_record record(std::uint64_t target_size, target_status status) const;
+    void keep_finished(digest_map finished);
     void close_record();
 
     const sync_request request_;

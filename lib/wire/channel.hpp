@@ -50,6 +50,8 @@ public:
     virtual void on_frame(session_frame&& what) = 0;
     /// This side holds the buffer of one chunk that was sent no longer.
     virtual void on_payload_released() = 0;
+    /// A batch has its size on the wire now: `sent_at_most` may have become less.
+    virtual void on_batch_encoded() {}
     /// The connection ended or the other side broke the rules of the wire. Once; nothing follows.
     virtual void on_lost(const error& why) = 0;
 
@@ -95,6 +97,11 @@ public:
     void send(const session_frame& what);
     /// What was collected of a batch shall not wait for more.
     void flush_data();
+
+    /// The bytes that this side will have sent once all that was given to it is out, TLS and lanes included, or a little more.
+    /// Exact enough to stop by when nothing is still to be encoded.
+    std::uint64_t sent_at_most() const noexcept;
+    bool all_encoded() const noexcept;
 
     /// Nothing is parsed until `resume`; what is being handled is the last.
     void hold() noexcept { held_ = true; }
@@ -150,8 +157,8 @@ private:
     void lose_if_all_read();
     void linger_or_end();
     void end_lingering();
-    template <typename Step>
-    void guarded(Step step) noexcept;
+    void guarded(const std::function<void()>& step) noexcept;
+    static level_controller starting_level();
 
     strand strand_;
     worker_executor workers_;
@@ -174,8 +181,10 @@ private:
     std::vector<std::unique_ptr<compressor>> compressors_;  // those that are idle
     std::size_t encoding_ = 0;
     bool last_stayed_raw_ = false;
-    std::uint64_t unsent_bytes_ = 0;  // of encoded batches
-    std::uint64_t releases_ = 0;      // of payloads, not yet told
+    std::uint64_t unsent_bytes_ = 0;   // of encoded batches
+    std::uint64_t sent_at_start_ = 0;  // of the connection, before the first frame
+    std::uint64_t writes_ = 0;
+    std::uint64_t releases_ = 0;  // of payloads, not yet told
     std::vector<std::byte> writing_bytes_;
     std::shared_ptr<outgoing_batch> writing_batch_;
     std::deque<std::span<const std::byte>> writing_;  // what is left of the write that is under way

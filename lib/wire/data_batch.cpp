@@ -33,6 +33,16 @@ std::unique_ptr<std::byte[]> uninitialised(std::size_t count) {
 
 // ---- sending ----
 
+std::uint64_t frame_bytes_max(const batch& of) noexcept {
+    return frame_header_bytes + batch_header_bytes + of.head.size() + of.raw_bytes;
+}
+
+std::uint64_t batch_builder::bytes() const noexcept {
+    std::uint64_t total = open_.head.empty() && open_.raw_bytes == 0 ? 0 : frame_bytes_max(open_);
+    for (const batch& each : full_) total += frame_bytes_max(each);
+    return total;
+}
+
 batch_builder::batch_builder(const geometry& shape, std::function<void()> released)
     : shape_(shape), released_(std::move(released)) {}
 

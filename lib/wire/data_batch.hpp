@@ -48,6 +48,9 @@ struct batch {
     std::uint32_t chunks = 0;  ///< messages whose entry is in it
 };
 
+/// Its frame is no longer, compressed or not.
+std::uint64_t frame_bytes_max(const batch& of) noexcept;
+
 /// Collects messages in order. For one thread.
 class batch_builder {
 public:
@@ -63,6 +66,8 @@ public:
     std::optional<batch> take_rest();
 
     bool empty() const noexcept { return full_.empty() && open_.chunks == 0 && open_.pieces.empty(); }
+    /// What it holds, as frames at most.
+    std::uint64_t bytes() const noexcept;
 
 private:
     void close();

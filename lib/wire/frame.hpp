@@ -34,7 +34,8 @@
 //                   reread, 1 allow_larger, 2 truncate, 3 reverse, 4 full_copy, 5 resizes, 6 whole,
 //                   7 wants_differential), nonce: 32 bytes, name: text (4096), identity, machine: text (64), kernel:
 //                   text (64), places (written), places (read), reason: text (4096), digest_entries,
-//                   allocation_runs, data_messages, data_bytes, proof_chunks: number each
+//                   allocation_runs, data_messages, data_bytes, proof_chunks, egress_max: number each, generation: text
+//                   (255), finished_bytes: number
 //   identity      = count: number (at most 32), then count times (text (1024), text (1024))
 //   places        = count: number, then count times (count: number, footings); at most 64 lists and 64 footings a hello
 //   footing       = kind: u8 (1 file, 2 block device, 3 unit), device: number, inode: number, world-wide name: text

@@ -24,6 +24,7 @@ constexpr double idle_min_to_lower_again = 0.5;
 // One level costs up to twice the time, mostly less; what fails is undone.
 constexpr double busy_max_to_raise = 0.8;
 constexpr double busy_max_to_raise_by_two = 0.2;
+constexpr double busy_max_to_raise_by_four = 0.04;
 // What failed is tried before its time only where it is now clear that it fits.
 constexpr double busy_max_to_retry_early = 0.5;
 // Encoders that are never out of work are the bottleneck of a dry wire, whether or not more waits for them.
@@ -38,8 +39,11 @@ constexpr int near = 2;  // levels: a failure this near to the last is the same 
 
 constexpr double weight_of_newest_speed = 0.25;
 
-// Encoders that get less of their time than this wait for a core that something else here wants.
+// Encoders that get less of their time than this wait for a core that something else here wants. That counts where they
+// take much: batches that come in bursts wait for each other, on a machine that is idle most of the time.
 constexpr double core_share_min = 0.8;
+constexpr double cores_wanted_max_to_raise = 0.1;  // taken, of a second; one level costs up to twice the time
+constexpr double cores_wanted_min_to_lower = 0.25;
 
 }  // namespace
 
@@ -78,8 +82,9 @@ void level_controller::judge(const span& seen) {
     const bool batches_wait = 2 * seen.batches_with_more_waiting > seen.batches || busy > busy_min_to_lower;
     const bool shrinks = static_cast<double>(seen.encoded_bytes) < shrinks_below * static_cast<double>(seen.raw_bytes);
     ++spans_at_level_;
-    if (seen.core_seconds > 0 && seen.core_seconds < core_share_min * seen.encode_seconds) {
-        if (level_ > least_) change_to(level_ - 1);
+    const bool cores_wanted = seen.core_seconds < core_share_min * seen.encode_seconds;
+    if (cores_wanted && seen.core_seconds > cores_wanted_max_to_raise * seen.seconds) {
+        if (level_ > least_ && seen.core_seconds > cores_wanted_min_to_lower * seen.seconds) change_to(level_ - 1);
         return;
     }
     const bool settling = went_down_ && spans_at_level_ == 1;
@@ -93,7 +98,8 @@ void level_controller::raise(double busy) {
     // The encoders of a level that has just begun have not had the time to be as busy as they will be.
     const bool settled = spans_at_level_ > 1;
     if (busy > busy_max_to_raise || (busy > busy_max_to_raise_by_two && !settled)) return;
-    int next = std::min(level_ + (busy > busy_max_to_raise_by_two ? 1 : 2), level_max);
+    const int step = busy > busy_max_to_raise_by_two ? 1 : busy > busy_max_to_raise_by_four ? 2 : 4;
+    int next = std::min(level_ + step, level_max);
     if (seconds_until_retry_ > 0 && next >= failed_level_ &&
         busy * speed_of(level_) > busy_max_to_retry_early * speed_of(failed_level_))
         next = failed_level_ - 1;

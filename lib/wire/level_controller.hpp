@@ -4,8 +4,8 @@
 // for it, brings more over. The CPU is while the writer runs dry though batches wait: then the level goes down, at once as
 // far as the speeds that were seen on the way up say. A level that failed so is not tried again for a while, and each
 // time for longer, so that the level does not swing around its best. Where neither holds (the disks are the bottleneck),
-// it stays. Encoders that wait for a core take it from somebody, where both sides are on one machine even from the link:
-// then the level goes down, too.
+// it stays. Encoders that work much and wait for a core take it from somebody, where both sides are on one machine even
+// from the link: then the level goes down, too.
 //
 // Judged is a span of several batches and at least a tenth of a second, all of the level that holds: what was begun
 // before a change does not count. A pure function of what it is told: it has no clock.

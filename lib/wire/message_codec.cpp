@@ -197,6 +197,9 @@ void write(field_writer& to, const hello& value) {
     to.number(value.data_messages);
     to.number(value.data_bytes);
     to.number(value.proof_chunks);
+    to.number(value.egress_max);
+    to.text(value.generation, generation_max);
+    to.number(value.finished_bytes);
 }
 
 hello read_hello(field_reader& from) {
@@ -236,6 +239,9 @@ hello read_hello(field_reader& from) {
     value.data_messages = from.number();
     value.data_bytes = from.number();
     value.proof_chunks = from.number();
+    value.egress_max = from.number();
+    value.generation = from.text(generation_max);
+    value.finished_bytes = from.number_up_to(wire_offset_max, wire_error::bad_geometry);
     return value;
 }
 

@@ -54,12 +54,14 @@ struct striped_stream::core : std::enable_shared_from_this<core> {
         std::size_t taken = 0;
     };
 
-    explicit core(const boost::asio::any_io_executor& executor) : on(executor), timer(executor) {}
+    core(const boost::asio::any_io_executor& executor, std::chrono::milliseconds patience)
+        : on(executor), timer(executor), joining(executor), joining_max(patience) {}
 
     void add(std::unique_ptr<byte_stream> stream);
     void go_on();
     void go_on_reading();
     void go_on_writing();
+    void wait_for_lane();
     void read_head(const std::shared_ptr<lane>& from);
     void take_head(lane& from);
     void read_body(const std::shared_ptr<lane>& from);
@@ -80,6 +82,9 @@ struct striped_stream::core : std::enable_shared_from_this<core> {
     boost::system::error_code failure;
     boost::system::error_code first_end;  // of the first lane that ended
     boost::asio::steady_timer timer;      // once one has
+    boost::asio::steady_timer joining;    // while a lane that is not known yet must bring what is due
+    const std::chrono::milliseconds joining_max;
+    bool waits_for_lane = false;
     bool closed = false;
 };
 
@@ -138,12 +143,26 @@ void striped_stream::core::go_on_reading() {
         any_open = any_open || !each->ended;
     }
     if (!all_known) return;
+    if (any_open && !first_end) return wait_for_lane();
     // Nobody can bring what is due.
-    fail(any_open && !first_end ? boost::system::errc::make_error_code(boost::system::errc::bad_message) : first_end);
+    fail(first_end);
+}
+
+// Nobody who is known brings what is due. It may be on a lane that the other side has joined already: nothing keeps the bytes of one
+// connection from overtaking those of another.
+void striped_stream::core::wait_for_lane() {
+    if (std::exchange(waits_for_lane, true)) return;
+    joining.expires_after(joining_max);
+    joining.async_wait(boost::asio::bind_executor(on, [weak = weak_from_this()](boost::system::error_code cancelled) {
+        const auto self = weak.lock();
+        if (self && !cancelled && self->waits_for_lane)
+            self->fail(boost::system::errc::make_error_code(boost::system::errc::bad_message));
+    }));
 }
 
 void striped_stream::core::read_body(const std::shared_ptr<lane>& from) {
     reading_body = true;
+    if (std::exchange(waits_for_lane, false)) joining.cancel();
     const boost::asio::mutable_buffer into(read->into.data(), std::min(read->into.size(), from->left));
     from->stream->async_read_some(on, into,
                                   [self = shared_from_this(), from](boost::system::error_code why, std::size_t count) {
@@ -243,6 +262,7 @@ void striped_stream::core::close() noexcept {
     for (const auto& each : lanes) each->stream->close();
     try {
         timer.cancel();
+        joining.cancel();
         if (!reading_body) complete_read(failure, 0);
         if (std::none_of(lanes.begin(), lanes.end(), [](const auto& each) { return each->writing; }))
             complete_write(failure, 0);
@@ -253,8 +273,9 @@ void striped_stream::core::close() noexcept {
 
 // ---- the stream ----
 
-striped_stream::striped_stream(const boost::asio::any_io_executor& on, std::unique_ptr<byte_stream> first)
-    : core_(std::make_shared<core>(on)) {
+striped_stream::striped_stream(const boost::asio::any_io_executor& on, std::unique_ptr<byte_stream> first,
+                               std::chrono::milliseconds joining_max)
+    : core_(std::make_shared<core>(on, joining_max)) {
     core_->add(std::move(first));
 }
 

@@ -6,6 +6,7 @@
 // buffers, and the far side's lane is held up by TCP.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 
@@ -22,7 +23,9 @@ public:
     static constexpr std::size_t head_bytes = 12;
     static constexpr std::size_t segment_bytes_max = 128 * 1024 - head_bytes;
 
-    striped_stream(const boost::asio::any_io_executor& on, std::unique_ptr<byte_stream> first);
+    /// A lane that the other side knows already is added here within `joining_max`: as long as an opening may take.
+    striped_stream(const boost::asio::any_io_executor& on, std::unique_ptr<byte_stream> first,
+                   std::chrono::milliseconds joining_max = std::chrono::seconds(10));
     ~striped_stream() override;
 
     void async_read_some(const boost::asio::any_io_executor& on, boost::asio::mutable_buffer into,

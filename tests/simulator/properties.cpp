@@ -2,6 +2,7 @@
 #include "simulator/properties.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace reprotect::test {
 namespace {
@@ -58,14 +59,15 @@ void properties::on_call(side of, device_call call, extent where, std::span<cons
     }
     if (writes || call == device_call::resize) {
         require(plan_.mode == session_mode::sync, "something is written that is no sync", where);
-        require(!flush_failed_, "a write after a failed flush", where);
+        require(!flush_failed_ || checkpointing_, "a write after a failed flush", where);
         const auto record = records_.find_target(target_.identity());
         require(record && record->status != target_status::clean, "a write before the record says dirty", where);
     }
     if (writes) check_write(where, from);
     if (call == device_call::flush) {
-        ++flushes_;
+        ++(checkpointing_ ? checkpoints_ : flushes_);
         unflushed_ = {};
+        being_flushed_ = std::exchange(written_, {});
         require(!flush_failed_, "a flush after a failed one");
         flush_failed_ = true;  // until its answer comes
     }
@@ -129,6 +131,7 @@ void properties::on_work(side of, const action& what) {
         check_apply(*apply);
     }
     if (std::holds_alternative<flush_target>(what)) require(now.writes == 0, "a flush while writes are under way");
+    if (std::holds_alternative<checkpoint>(what)) checkpointing_ = true;
     if (std::holds_alternative<query_allocation>(what))
         require(!plan_.rereads(), "allocation is asked for and should not be trusted");
 }
@@ -169,10 +172,9 @@ void properties::on_answer(side of, const event& what) {
         --now.applies;
         --now.writes;
         ++data_applied_;
-    } else if (std::holds_alternative<target_flushed>(what)) {
-        flush_failed_ = false;
-        for (const extent& each : written_) flushed_.add(each);
-        written_ = {};
+    } else if (std::holds_alternative<target_flushed>(what) || std::holds_alternative<checkpointed>(what)) {
+        flush_failed_ = checkpointing_ = false;
+        for (const extent& each : std::exchange(being_flushed_, {})) flushed_.add(each);
     } else if (std::holds_alternative<payload_released>(what)) {
         --payloads_;
     }

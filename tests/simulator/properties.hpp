@@ -10,6 +10,7 @@
 //                   and was stopped has flushed; what met no fault is done
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <map>
@@ -51,7 +52,12 @@ public:
     // What happens.
 
     /// The disks are as the peers will find them.
-    void on_begin() { before_ = target_.shown(); }
+    /// `finished`: what neither side will look at, since it is equal.
+    void on_begin(std::uint64_t finished) {
+        before_ = target_.shown();
+        finished_ = finished;
+        std::copy_n(source_.shown().begin(), finished, seen_.begin());
+    }
     void on_call(side of, device_call call, extent where, std::span<const std::byte> from);
     void on_source_read(extent where, std::span<const std::byte> bytes);
     void on_work(side of, const action& what);
@@ -108,8 +114,10 @@ private:
     extent_set altered_, unseen_, unflushed_;     // by others: ever, not read again as proof since, not flushed since
 
     bool wrote_ = false, flush_failed_ = false;
-    unsigned flushes_ = 0;
-    extent_set written_, flushed_;
+    bool checkpointing_ = false;  // a flush beside writes
+    std::uint64_t finished_ = 0;
+    unsigned flushes_ = 0, checkpoints_ = 0;
+    extent_set written_, being_flushed_, flushed_;
     std::set<std::uint64_t> resent_;
     std::array<std::optional<digest>, 2> root_heard_;
 

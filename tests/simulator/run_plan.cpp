@@ -102,6 +102,8 @@ std::string to_text(const run_plan& plan) {
     tell(text, "killed at step", plan.kill_at);
     tell(text, plan.stopped == side::source ? "stop of the source at step" : "stop of the target at step",
          plan.stop_at);
+    if (!plan.options.source_generation.empty()) text += ", " + plan.options.source_generation;
+    for (const std::uint64_t each : plan.checkpoints_at) tell(text, "checkpoint at step", each);
     for (const std::uint64_t each : plan.source_changes_at) tell(text, "source changes at step", each);
     for (const std::uint64_t each : plan.target_changes_at) tell(text, "target changes at step", each);
     return text;
@@ -123,6 +125,13 @@ run_plan plan_run(dice& random, const device& source, const device& target) {
         options.verify = verify_level::reread;
     else if (random.one_in(3))
         options.within = random_within(random, source.size(), options.block_bytes);
+    if (plan.mode == session_mode::sync && !options.within && !plan.rereads() && random.one_in(2)) {
+        options.source_generation = "named";
+        options.algorithm = digest_algorithm::sha256;
+        options.block_bytes = 512;
+        options.chunk_bytes = 4096;
+        for (std::uint64_t n = random.below(6); n > 0; --n) plan.checkpoints_at.push_back(random.of_any_size(600));
+    }
     options.allow_larger = source.size() == 0 || !target.properties().resizable || random.one_in(2);
     options.truncate = !options.allow_larger;
 

@@ -36,6 +36,7 @@ struct run_plan {
         stop_at;                  ///< crash: the target's machine; kill: its process
     side stopped = side::source;  ///< in memory both are
     std::vector<std::uint64_t> source_changes_at, target_changes_at;
+    std::vector<std::uint64_t> checkpoints_at;  ///< where the source's generation is named
 
     bool rereads() const noexcept { return options.verify == verify_level::reread && mode == session_mode::sync; }
 };

@@ -106,7 +106,7 @@ bool simulated_run::prepare() {
 }
 
 void simulated_run::open_peers() {
-    checks_.on_begin();
+    checks_.on_begin(known_.finished ? known_.finished->shape().disk_bytes : 0);
     const sync_options& options = plan_.options;
     const bool wire = !in_memory();
     pools_[0] = std::make_shared<buffer_pool>(options.chunk_bytes);
@@ -124,6 +124,7 @@ void simulated_run::open_peers() {
     source.buffers_max = plan_.buffers_max;
     source.digest_entries = plan_.digest_entries[0];
     source.keep_differential = options.keep_differential;
+    source.generation = options.source_generation;
 
     target_config target;
     target.disk_bytes = target_disk_.size();
@@ -139,6 +140,10 @@ void simulated_run::open_peers() {
     target.data_bytes = plan_.data_bytes;
     target.proof_chunks = plan_.proof_chunks;
     target.push_percent = plan_.push_percent;
+    target.generation = known_.generation;
+    target.keeps_finished = !known_.generation.empty();
+    if (known_.finished) target.finished_bytes = known_.finished->shape().disk_bytes;
+    if (known_.finished) ++counts_["not read again"];
     if (wire) {
         source.binding = target.binding = nonce_from(random_);
         source.disk.name = "source";
@@ -161,6 +166,8 @@ void simulated_run::happen(std::uint64_t step) {
     }
     if (plan_.stop_at == step) stop();
     if (plan_.crash_at == step) target_disk_.stop();
+    for (const std::uint64_t when : plan_.checkpoints_at)
+        if (when == step) hand(side::target, checkpoint_due{});
     for (const std::uint64_t when : plan_.source_changes_at)
         if (when == step) change_disk(side::source);
     for (const std::uint64_t when : plan_.target_changes_at)
@@ -310,7 +317,10 @@ void simulated_run::perform(side of, std::size_t which) {
     if (std::holds_alternative<begin_writing>(what)) {
         self.answers.push_back(keeper_->begin_writing());
     } else if (std::holds_alternative<flush_target>(what)) {
-        self.answers.push_back(keeper_->flush(worker(of), std::move(what)));
+        self.answers.push_back(keeper_->flush(worker(of)));
+    } else if (auto* kept = std::get_if<checkpoint>(&what)) {
+        if (kept->finished.shape().disk_bytes != 0) ++counts_["checkpoint"];
+        self.answers.push_back(keeper_->keep(worker(of), std::move(kept->finished)));
     } else {
         const auto* apply = std::get_if<apply_chunk>(&what);
         const bool carries = in_memory() && apply && apply->data.payload;

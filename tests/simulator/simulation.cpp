@@ -133,7 +133,9 @@ private:
         throw error(error_kind::device_io, "the record cannot be saved");
     }
 
-    run_end run(const run_plan& plan, const std::string& name) {
+    run_end run(run_plan plan, const std::string& name) {
+        if (!plan.options.source_generation.empty())
+            plan.options.source_generation = "generation " + std::to_string(generation_);
         save_fails_ = plan.save_fails;
         saves_ = 0;
         const std::uint64_t size_before = target_.size();
@@ -145,10 +147,16 @@ private:
         if (!one.checked().broken().empty())
             broken_ = name + ", step " + std::to_string(end.steps) + ": " + one.checked().broken();
         for (const extent& each : one.checked().flushed()) settled_.add(each);
+        // A checkpoint may follow a write that failed.
+        for (const error& each : target_.failed())
+            if (each.detail().offset && each.detail().length)
+                settled_.remove({*each.detail().offset, *each.detail().length});
         if (target_.flush_failed() || target_.lost_a_write() || target_.size() != size_before ||
             one.checked().altered())
             settled_ = {};
         if (one.checked().source_changed()) settled_ = {};
+        // Who vouches for a state knows when it is another: of the source, and of a target that others wrote to, or that lied.
+        if (one.checked().source_changed() || one.checked().altered() || target_.lost_a_write()) ++generation_;
         if (target_.lost_a_write()) ++counts_["lied"];
         // Who lies is not believed for ever. And a flush that failed without the record saying so was told as a
         // warning.
@@ -186,6 +194,7 @@ private:
         edit_randomly(source_, random_, 1 + random_.below(6));
         source_.settle();
         settled_ = {};
+        ++generation_;
     }
 
     void run_to_equality() {
@@ -229,6 +238,7 @@ private:
     test_store store_;
     std::optional<std::uint64_t> save_fails_;
     std::uint64_t saves_ = 0;
+    std::uint64_t generation_ = 1;  // of the source, for runs that name it
     simulated_run* current_ = nullptr;
     extent_set settled_;  // written, flushed, and touched by nobody since
     sync_options last_;

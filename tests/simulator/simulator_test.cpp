@@ -61,6 +61,8 @@ TEST_CASE("whatever fails in a simulated sync, nothing is called done that is no
                              "evicted",
                              "punched",
                              "read again",
+                             "checkpoint",
+                             "not read again",
                              "within",
                              "lied"}) {
         INFO(what);

@@ -212,10 +212,19 @@ public:
         if (log_) log_->add(reprotect::to_string(record.status));
     }
     void remove(const device_identity& target) override { inner_->remove(target); }
+    void save_finished(const device_identity& target, const digest_map& finished) override {
+        if (on_save_finished) on_save_finished(finished);
+        inner_->save_finished(target, finished);
+    }
+    std::optional<digest_map> find_finished(const device_identity& target) override {
+        return inner_->find_finished(target);
+    }
+    void remove_finished(const device_identity& target) override { inner_->remove_finished(target); }
 
     /// May throw in place of the call.
     std::function<void()> on_find;
     std::function<void(const state_record&)> on_save;
+    std::function<void(const digest_map&)> on_save_finished;
 
 private:
     std::unique_ptr<state_store> inner_ = make_memory_state_store();

@@ -49,9 +49,19 @@ public:
         if (options.standard_output == process_options::output::broken_pipe && ::pipe2(ends, O_CLOEXEC) != 0)
             throw std::runtime_error("pipe2 failed");
         if (ends[0] >= 0) ::close(ends[0]);
+        // A handler of the test program's must not run in the child: it would take locks that nobody holds there any more.
+        sigset_t handled, before;
+        ::sigemptyset(&handled);
+        for (const int signal : handled_by_tests) ::sigaddset(&handled, signal);
+        ::pthread_sigmask(SIG_BLOCK, &handled, &before);
         child_ = ::fork();
+        if (child_ == 0) {
+            for (const int signal : handled_by_tests) ::signal(signal, SIG_DFL);
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            run_child(words, options, ends[1]);
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
         if (child_ < 0) throw std::runtime_error("fork failed");
-        if (child_ == 0) run_child(words, options, ends[1]);
         if (ends[1] >= 0) ::close(ends[1]);
     }
     process(const process&) = delete;
@@ -86,6 +96,8 @@ public:
     }
 
 private:
+    static constexpr int handled_by_tests[] = {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGFPE, SIGILL};
+
     [[noreturn]] void run_child(const std::vector<char*>& words, const process_options& options, int pipe_end) const {
         using kind = process_options::output;
         const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);

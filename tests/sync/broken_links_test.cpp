@@ -1,6 +1,6 @@
 // What becomes of a session when its connection, one of its disks or one of its users gives out in the middle: each side ends,
 // says why in its own words, the target's record says no more than is true, and the next sync does the rest.
-#include "support/peer_pair.hpp"
+#include "support/small_disks.hpp"
 
 #include <atomic>
 #include <functional>
@@ -9,8 +9,6 @@
 
 #include "reprotect/memory_device.hpp"
 #include "support/alike.hpp"
-#include "support/device_doubles.hpp"
-#include "support/frail_link.hpp"
 
 namespace {
 
@@ -19,77 +17,6 @@ using namespace reprotect::test;
 
 constexpr std::uint64_t c = small_chunk;
 constexpr std::size_t stream_bytes_min = 128;  // specified: stream.hpp
-
-// Every kind of difference, in so few bytes of wire that a test can cut at each of them.
-struct small_disks {
-    memory_device source{8 * c + 700, "the source"}, target{8 * c + 700, "the target"};
-    std::vector<std::byte> before;
-    test_store records;
-
-    small_disks() {
-        fill(source, {0, 6 * c}, 1);
-        copy_content(source, target);
-        source.write(small_block, std::vector<std::byte>(2 * small_block, std::byte{7}));
-        source.write(5 * c, std::vector<std::byte>(small_block));  // zeroes where the target holds data
-        source.write_zeroes(2 * c, c);                             // a hole where it does
-        source.write(8 * c, std::vector<std::byte>(700, std::byte{9}));
-        before = bytes_of(target);
-    }
-    bool equal() { return bytes_of(source) == bytes_of(target); }
-    std::string record() {
-        const auto found = records.find_target(target.identity());
-        return found ? to_string(found->status) : "none";
-    }
-};
-
-struct ends {
-    sync_report source, target;
-};
-
-ends run_over(peer_pair& pair, const frailty& to_target, const frailty& to_source) {
-    frail_link link(to_target, to_source);
-    pair.source.stream = link.first();
-    pair.target.stream = link.second();
-    const auto begun = std::chrono::steady_clock::now();
-    auto [source, target] = pair.run();
-    // Whatever happens, no side waits for the other one's patience of ten seconds or more.
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
-    CHECK(took.count() < 8);
-    return {std::move(source), std::move(target)};
-}
-
-ends run_over(small_disks& disks, const frailty& to_target = {}, const frailty& to_source = {},
-              const std::function<void(peer_pair&)>& prepare = {}) {
-    peer_pair pair;
-    pair.source.disk = &disks.source;
-    pair.target.disk = &disks.target;
-    pair.target.records = &disks.records;
-    pair.source.far_name = "target.example:1";
-    pair.target.far_name = "source.example:2";
-    if (prepare) prepare(pair);
-    return run_over(pair, to_target, to_source);
-}
-
-// After whatever happened: the record is true, and a sync over a sound connection makes all good.
-void check_truth_and_mend(small_disks& disks, const ends& what) {
-    const std::string record = disks.record();
-    INFO("the record says " << record);
-    if (record == "clean") CHECK(disks.equal());
-    if (record == "none") CHECK(bytes_of(disks.target) == disks.before);
-    if (what.source.ok() || what.target.ok()) CHECK(record == "clean");
-    if (what.target.failure && record == "clean") CHECK(what.source.failure);
-    const ends again = run_over(disks);
-    require_ok(again.source);
-    require_synced(again.target, disks.source, disks.target);
-    CHECK(disks.record() == "clean");
-}
-
-void check_lost(const sync_report& report) {
-    if (!report.failure) return;
-    INFO(report.failure->what());
-    CHECK(report.failure->kind() == error_kind::peer);
-    CHECK(report.verified == proof_level::none);
-}
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// One session over several connections, between a client and a server in this process, through a relay where a link is to be
-// long or to break.
+// One session over several connections, between a client and a server in this process, through a relay where a link is
+// to be long or to break.
 #include <catch2/catch.hpp>
 
 #include <boost/asio/co_spawn.hpp>
@@ -168,10 +168,15 @@ TEST_CASE("more connections are asked for as long as that brings more", "[sync]"
         return lanes;
     };
     const auto each_40 = [](double link) { return [link](unsigned lanes) { return std::min(link, 40e6 * lanes); }; };
-    CHECK(run(0, 16, 0ns, each_40(1e12)) == 16);
-    CHECK(run(0, 6, 0ns, each_40(1e12)) == 6);
-    CHECK(run(0, 16, 0ns, each_40(35e6)) == 2);   // one try, which brings nothing
-    CHECK(run(0, 16, 0ns, each_40(125e6)) == 8);  // 4 fill it, 8 show it
+    CHECK(run(0, 16, 20ms, each_40(1e12)) == 16);
+    CHECK(run(0, 6, 20ms, each_40(1e12)) == 6);
+    CHECK(run(0, 16, 20ms, each_40(35e6)) == 2);   // one try, which brings nothing
+    CHECK(run(0, 16, 20ms, each_40(125e6)) == 8);  // 4 fill it, 8 show it
+    CHECK(run(0, 16, 100ms, each_40(125e6)) == 8);
+    // What is in flight is less than any buffer: not even a try.
+    CHECK(run(0, 16, 20ms, each_40(12.5e6)) == 1);
+    CHECK(run(0, 16, 100ms, each_40(9e6)) == 4);
+    CHECK(run(0, 16, 100us, each_40(1e12)) == 1);
     CHECK(run(0, 16, 0ns, [](unsigned) { return 0.0; }) == 1);
     CHECK(run(0, 16, 30ms, [](unsigned) { return 0.0; }) == 2);
     CHECK(run(0, 16, 300ms, [](unsigned) { return 0.0; }) == 4);

@@ -176,17 +176,20 @@ TEST_CASE("a record of another source is replaced, with a warning", "[sync]") {
     aged_pair pair;
     memory_device other(40 * c, "another disk");
     test_store store;
+    std::string why;
     SECTION("another identity") {
         store.save(record_of(other, pair.target, target_status::clean));
+        why = "is of another source (another disk) and is ignored";
     }
     SECTION("another size") {
         state_record record = record_of(pair.source, pair.target, target_status::clean);
         record.source_size -= 512;
         store.save(record);
+        why = "is ignored: the source had " + std::to_string(record.source_size) + " bytes then";
     }
     const sync_report report = run_sync(pair.source, pair.target, small_sync_options(), &store);
     require_synced(report, pair.source, pair.target);
-    CHECK(has_warning(report, "of another source"));
+    CHECK(has_warning(report, why));
     const auto record = store.find_target(pair.target.identity());
     CHECK(record->source == pair.source.identity());
     CHECK(record->source_size == pair.source.size());

@@ -44,7 +44,7 @@ TEST_CASE("completion offers the verbs and the words that options take", "[tool]
     CHECK(complete({"reprotect", "sync", "--verify", "="}) == words{"reread", "root"});
     CHECK(complete({"reprotect", "diff", "--progress", "j"}) == words{"json"});
     CHECK(complete({"reprotect", "checksum", "--digest", ""}) == words{"sha256", "xxh3"});
-    CHECK(complete({"reprotect", "sync", "--re"}) == words{"--remote-tool", "--reverse"});
+    CHECK(complete({"reprotect", "sync", "--re"}) == words{"--remote-tool", "--retry", "--reverse"});
     CHECK(complete({"reprotect", "diff", "--re"}) == words{"--remote-tool"});
     CHECK(complete({"reprotect", "map", "--re"}).empty());
 }

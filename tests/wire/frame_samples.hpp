@@ -89,6 +89,9 @@ inline hello sample_hello() {
     value.data_messages = 64;
     value.data_bytes = 48 << 20;
     value.proof_chunks = std::uint64_t{1} << 40;
+    value.egress_max = 45'000'000'000;
+    value.generation = "snapshot 7";
+    value.finished_bytes = std::uint64_t{3} << 30;
     return value;
 }
 

@@ -353,25 +353,41 @@ void feed(level_controller& one, double idle, double busy, unsigned waiting) {
 
 TEST_CASE("encoders that wait for a core take none from others: the level goes down, and not up", "[wire]") {
     level_controller one(2, 3);
-    const auto seen = [&](double core_share) {
+    const auto seen = [&](double encode_seconds, double core_share) {
         for (int i = 0; i < 3; ++i)
             one.observe({.level = one.level(),
                          .raw_bytes = 1 << 20,
                          .encoded_bytes = 400'000,
-                         .encode_seconds = 0.01,
-                         .core_seconds = 0.01 * core_share,
+                         .encode_seconds = encode_seconds,
+                         .core_seconds = encode_seconds * core_share,
                          .seconds = 0.1,
                          .wire_idle_seconds = 0,
                          .encoders_waiting = 0});
     };
     CHECK(one.level() == 3);
-    for (int i = 0; i < 4; ++i) seen(1);
+    for (int i = 0; i < 4; ++i) seen(0.01, 1);
     const int raised = one.level();
     REQUIRE(raised > 4);
-    seen(0.5);
+    seen(0.08, 0.5);
     CHECK(one.level() == raised - 1);
-    for (int i = 0; i < 20; ++i) seen(0.5);
+    // Between the two bounds it stays,
+    for (int i = 0; i < 20; ++i) seen(0.03, 0.5);
+    CHECK(one.level() == raised - 1);
+    for (int i = 0; i < 20; ++i) seen(0.08, 0.5);
     CHECK(one.level() == 3);
+    // and what is next to nothing is taken from nobody: it was batches that waited for each other.
+    for (int i = 0; i < 20; ++i) seen(0.01, 0.5);
+    CHECK(one.level() == level_controller::level_max);
+}
+
+TEST_CASE("where the encoders have next to nothing to do, the level rises by more at once", "[wire]") {
+    const auto after_one_span = [](double busy) {
+        level_controller one(1);
+        feed(one, 0, busy, 0);
+        return one.level();
+    };
+    CHECK(after_one_span(0.03) == 5);
+    CHECK(after_one_span(0.15) == 3);
 }
 
 TEST_CASE("a wire that is idle at times, with nothing waiting, changes nothing", "[wire]") {

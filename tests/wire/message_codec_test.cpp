@@ -389,7 +389,7 @@ TEST_CASE("a hello that breaks a rule is refused by it", "[wire]") {
     // mode, disk, chunk, block, algorithm, flags | nonce | name, pairs, machine, kernel, written, read, reason |
     // windows
     const bytes start = of({1, 4096, 4096, 512, 1, 0}) + nonce;
-    const bytes end = of({0, 1, 1, 1, 1, 1});
+    const bytes windows = of({0, 1, 1, 1, 1, 1}), end = windows + of({0, 0, 0});
     REQUIRE(decode(kind, start + of({0, 0, 0, 0, 0, 0}) + end).has_value());
     for (const std::uint64_t mode : {0, 4}) check_refused(kind, of({mode}), wire_error::bad_value);
     check_refused(kind, of({1, wire_offset_max + 1}), wire_error::bad_geometry);
@@ -417,6 +417,11 @@ TEST_CASE("a hello that breaks a rule is refused by it", "[wire]") {
     check_refused(kind, with(of({1, 1, 1, 0, 1, wire_offset_max, 1})), wire_error::bad_range);
     check_refused(kind, with(of({1, 1, 1, 0, wire_offset_max + 1, 0, 1})), wire_error::bad_range);
     check_refused(kind, with(of({1, 1, 1, 0, 0, 1, 2})), wire_error::bad_flag);
+    // egress_max, generation, finished_bytes
+    const bytes before = start + of({0, 0, 0, 0, 0, 0}) + windows;
+    REQUIRE(decode(kind, before + of({largest, 255}) + bytes(255) + of({wire_offset_max})).has_value());
+    check_refused(kind, before + of({0, 256}) + bytes(300), wire_error::bad_text);
+    check_refused(kind, before + of({0, 0, wire_offset_max + 1}), wire_error::bad_geometry);
 }
 
 TEST_CASE("a failure that breaks a rule is refused by it", "[wire]") {

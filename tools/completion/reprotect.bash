@@ -53,7 +53,7 @@ _reprotect() {
     local pair='--connections --allow-larger --within --source-allocation --target-allocation'
     local options=''
     case $verb in
-        sync) options="$common $engine $pair --verify --truncate --reverse" ;;
+        sync) options="$common $engine $pair --verify --retry --max-egress --source-generation --truncate --reverse" ;;
         diff) options="$common $engine $pair --output --extents" ;;
         checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
         map) options="$common --extents" ;;

@@ -22,7 +22,8 @@ namespace {
 
 constexpr unsigned depth_max = 256;       // specified by sync_options
 constexpr unsigned connections_max = 16;  // specified by connect_options
-constexpr unsigned threads_max = 4096;    // guessed: beyond any machine this will see
+constexpr unsigned retries_max = 1'000'000;
+constexpr unsigned threads_max = 4096;  // guessed: beyond any machine this will see
 
 std::uint64_t parse_limit(const std::string& text) {
     constexpr double most = 9e18;  // what is more is no limit, and would not fit
@@ -48,6 +49,17 @@ void read_engine_options(const raw_line& line, arguments& result) {
     if (line.has("--limit")) result.limit = value_option(line, "--limit", parse_limit);
     if (line.has("--connections") && line.values.at("--connections") != "auto")
         result.connections = count_option(line, "--connections", {1, connections_max});
+    if (line.has("--retry")) result.retries = count_option(line, "--retry", {0, retries_max});
+    if (line.has("--max-egress")) {
+        options.egress_max = value_option(line, "--max-egress", parse_size);
+        if (options.egress_max == 0) refuse_usage("--max-egress 0 would send nothing", "leave it out for no limit");
+    }
+    if (line.has("--source-generation")) {
+        options.source_generation = line.values.at("--source-generation");
+        if (options.source_generation.empty())
+            refuse_usage("--source-generation is empty", "name the snapshot or state that the source is");
+        if (!result.algorithm_given) options.algorithm = digest_algorithm::sha256;
+    }
     if (line.has("--verify") && word_option(line, "--verify", {"root", "reread"}) == "reread")
         options.verify = verify_level::reread;
     options.dry_run = line.has("--dry-run");

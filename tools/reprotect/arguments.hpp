@@ -72,6 +72,7 @@ struct arguments {
     bool chunk_bytes_given = false;
     std::optional<std::uint64_t> limit;  ///< bytes a second
     std::optional<unsigned> connections;
+    unsigned retries = 0;
     std::optional<certificate_files> certificates;
     bool insecure_plaintext = false;
     remote_arguments remote;

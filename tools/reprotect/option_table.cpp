@@ -72,6 +72,14 @@ constexpr std::array option_table{
     option_row{"--limit", "RATE", in_serve, "bytes a second that this side writes to the wire, all sessions together"},
     option_row{"--connections", "N", in_sync | in_diff,
                "stripe a session with a peer over so many, 1 to 16; auto (default): more as long as that helps"},
+    option_row{"--retry", "N", in_sync,
+               "after a lost connection try again, up to N times in a row without progress, pausing 1 s to 1 min"},
+    option_row{"--max-egress", "SIZE", in_sync,
+               "stop in time, with exit code 7, before more than this has been sent to a peer's side, all counted"},
+    option_row{
+        "--source-generation", "NAME", in_sync,
+        "the source is the unchanging state of this name, say a snapshot: a sync of it that was interrupted is not "
+        "read again up to where it was, if nobody else wrote to the target"},
     option_row{"--connections", "N", in_serve, "the most that one session may have, 1 to 16 (default 16)"},
     option_row{"--key", "FILE", in_reading,
                "the key shared with a 'reprotect serve' (default: $REPROTECT_KEY); made by 'reprotect key new'"},

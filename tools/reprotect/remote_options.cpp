@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::array tcp_options{"--key", "--cert", "--cert-key", "--ca", "--insecure-plaintext"};
 constexpr std::array lane_options{"--connections"};
+constexpr std::array session_options{"--retry", "--max-egress"};
 constexpr std::array ssh_options{"--ssh", "--remote-tool"};
 
 std::string environment(const char* name) {
@@ -110,6 +111,7 @@ void read_remote_options(const verb_row& row, const raw_line& line, arguments& r
         refuse_given(line, tcp_options, why, hint);
         refuse_given(line, ssh_options, why, hint);
         refuse_given(line, lane_options, why, hint);
+        refuse_given(line, session_options, why, hint);
         return;
     }
     const std::string& disk = result.disks[*result.remote.disk];
@@ -150,6 +152,7 @@ connect_options make_connect_options(const arguments& line) {
     if (!remote.tool.empty()) how.ssh_remote_tool = remote.tool;
     how.limit = make_limit(line);
     how.connections = line.connections.value_or(0);
+    how.retry.attempts = line.retries;
     return how;
 }
 

@@ -57,7 +57,12 @@ std::string proof_text(const sync_report& report) {
             return report.cache_passed ? "reread: the target was read again past its cache"
                                        : "reread: the target was read again, but its cache could not be passed";
         case proof_level::partial:
-            return fmt::format("partial: what was read is equal ({})", to_string(report.algorithm));
+            return report.trusted_bytes == 0
+                       ? fmt::format("partial: what was read is equal ({})", to_string(report.algorithm))
+                       : fmt::format(
+                             "partial: what was read is equal ({}); the first {} were finished by an earlier sync of "
+                             "generation {}, and not read again",
+                             to_string(report.algorithm), format_size(report.trusted_bytes), escape(report.generation));
     }
     return {};
 }
@@ -101,6 +106,7 @@ std::string sync_summary(const sync_report& report, const named_pair& names, boo
     lines.add("changed", fmt::format("{}, zeroed {}, given back {}", format_size(bytes.changed),
                                      format_size(bytes.zeroed), format_size(bytes.deallocated)));
     lines.add("written", format_size(bytes.written) + would);
+    if (report.attempts > 1) lines.add("attempts", std::to_string(report.attempts));
     add_wire(lines, report, names.far_source);
     if (!report.failure && !dry_run) lines.add("verified", proof_text(report));
     add_end(lines, report);

@@ -37,6 +37,7 @@ struct disk_facts {
     extent_set data;
     std::vector<holder> holders;
     std::optional<state_record> record;
+    std::uint64_t finished_bytes = 0;  ///< kept of an unfinished sync
     std::vector<state_record> as_source;
     std::string record_problem;
 };
@@ -78,6 +79,8 @@ disk_facts look_at(device& disk, const arguments& line, const surroundings& arou
         const auto records = open_records(line);
         facts.record = records->find_target(disk.identity());
         facts.as_source = records->find_source(disk.identity());
+        const auto finished = facts.record ? records->find_finished(disk.identity()) : std::nullopt;
+        if (finished && finished->label() == facts.record->session) facts.finished_bytes = finished->shape().disk_bytes;
     } catch (const error& problem) {
         facts.record_problem = problem.what();
         around.out.warning(fmt::format("{}; the record is not shown", problem.what()));
@@ -85,16 +88,28 @@ disk_facts look_at(device& disk, const arguments& line, const surroundings& arou
     return facts;
 }
 
-std::string record_json(const state_record& record) {
-    return json_object()
-        .text("status", to_string(record.status))
+json_object record_json(const state_record& record) {
+    json_object json;
+    json.text("status", to_string(record.status))
         .text("source", record.source_name)
         .text("target", record.target_name)
         .number("source_size", record.source_size)
         .number("target_size", record.target_size)
         .text("session", record.session)
-        .text("updated", record.updated)
-        .str();
+        .text_or_null("generation", record.generation)
+        .text("updated", record.updated);
+    return json;
+}
+
+// What became of the sync, for people.
+std::string record_text(const state_record& record, std::uint64_t finished_bytes) {
+    std::string what = to_string(record.status);
+    if (record.status == target_status::dirty)
+        what += " (a sync onto it did not finish; the same again goes on from there)";
+    if (record.status == target_status::poisoned) what += " (a flush failed: what it holds is in doubt)";
+    if (!record.generation.empty()) what += fmt::format(", generation {}", escape(record.generation));
+    if (finished_bytes != 0) what += fmt::format(", finished up to {}", format_size(finished_bytes));
+    return what;
 }
 
 std::string document(const device& disk, const disk_facts& facts, bool with_extents) {
@@ -105,7 +120,7 @@ std::string document(const device& disk, const disk_facts& facts, bool with_exte
     for (const holder& one : facts.holders)
         holders.add(json_object().text("who", one.who).text("hint", one.hint).boolean("writes", one.writes).str());
     json_array as_source;
-    for (const state_record& record : facts.as_source) as_source.add(record_json(record));
+    for (const state_record& record : facts.as_source) as_source.add(record_json(record).str());
     const std::uint64_t data = facts.data.total();
 
     json_object json;
@@ -123,7 +138,8 @@ std::string document(const device& disk, const disk_facts& facts, bool with_exte
                                .number("extents", std::uint64_t{facts.data.count()})
                                .str())
         .raw("holders", holders.str())
-        .raw("record", facts.record ? record_json(*facts.record) : "null")
+        .raw("record",
+             facts.record ? record_json(*facts.record).number("finished_bytes", facts.finished_bytes).str() : "null")
         .raw("source_of", as_source.str());
     if (with_extents) {
         json_array extents;
@@ -161,8 +177,9 @@ std::string text(const device& disk, const disk_facts& facts) {
                                         one.hint.empty() ? "" : " (to release: " + escape(one.hint) + ")"));
     }
     if (facts.record) {
-        lines.add("record", fmt::format("target of {}, {}, {}", escape(facts.record->source_name),
-                                        to_string(facts.record->status), escape(facts.record->updated)));
+        lines.add("record",
+                  fmt::format("target of {}, {}, {}", escape(facts.record->source_name),
+                              record_text(*facts.record, facts.finished_bytes), escape(facts.record->updated)));
     } else if (facts.record_problem.empty()) {
         lines.add("record", "none as a target");
     }

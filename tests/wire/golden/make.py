@@ -51,7 +51,8 @@ hello = (
     number(2) + footing(1, 64769, 12345, b"", 0, 2**62, 1) + footing(2, 2049, 0, b"", 2**20, 2**30, 0) +
     number(0) +
     number(1) + number(1) + footing(3, 0, 0, b"naa.5000c500", 0, 2**40, 1) +
-    text(b"the target is blank") + numbers(4096, 300, 64, 48 * 2**20, 2**40))
+    text(b"the target is blank") + numbers(4096, 300, 64, 48 * 2**20, 2**40) +
+    numbers(45 * 10**9) + text(b"snapshot 7") + numbers(3 * 2**30))
 
 raw = b"".join([bytes([value]) * 512 for value in (1, 2, 3)])
 head = (number(2) + digest(20) + number(3) + numbers(1, 2 << 1 | 0, 0, 1 << 1 | 1, 3, 1 << 1 | 0) +

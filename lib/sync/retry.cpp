@@ -1,0 +1,107 @@
+// What was written is not sent again: so an attempt that wrote something counts as a way forward, and the count of failures begins anew.
+#include "sync/retry.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <iterator>
+#include <mutex>
+#include <utility>
+
+#include "reprotect/units.hpp"
+#include "sync/prepare.hpp"
+
+namespace reprotect {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+// Once a session had begun, whatever keeps the peer away may pass: a machine that starts again, its old session, which still holds the disk.
+bool may_pass(const error& why) {
+    return why.kind() == error_kind::peer || why.kind() == error_kind::in_use;
+}
+
+void add(wire_counts& to, const wire_counts& more) {
+    to.payload += more.payload;
+    to.digests += more.digests;
+    to.overhead += more.overhead;
+    to.frames += more.frames;
+}
+
+// `before` is of all attempts until then. What they wrote had changed, and is the same by now.
+void add_earlier(sync_report& to, sync_report&& before) {
+    add(to.to_target, before.to_target);
+    add(to.to_source, before.to_source);
+    byte_counts& bytes = to.bytes;
+    bytes.read_source += before.bytes.read_source;
+    bytes.read_target += before.bytes.read_target;
+    bytes.reread_source += before.bytes.reread_source;
+    bytes.deallocated += before.bytes.deallocated;
+    bytes.changed += before.bytes.written;
+    bytes.same -= std::min(bytes.same, before.bytes.written);
+    bytes.written += before.bytes.written;
+    if (!to.resized_from) to.resized_from = before.resized_from;
+    before.warnings.insert(before.warnings.end(), std::make_move_iterator(to.warnings.begin()),
+                           std::make_move_iterator(to.warnings.end()));
+    to.warnings = std::move(before.warnings);
+}
+
+void wait(std::chrono::milliseconds pause, const std::stop_token& cancel) {
+    std::mutex mutex;
+    std::condition_variable_any never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, cancel, pause, [] { return false; });
+}
+
+error used_up(std::uint64_t egress_max, std::uint64_t sent) {
+    return error(error_kind::limit,
+                 "the connection was lost, and of " + format_size(egress_max) + " that may be sent to the target " +
+                     format_size(sent) + " are used up",
+                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
+}
+
+}  // namespace
+
+sync_report with_retries(const retry_policy& how, sync_request request,
+                         const std::function<sync_report(const sync_request&)>& attempt) {
+    const auto begun = clock::now();
+    const std::uint64_t egress_max = request.options.egress_max;
+    bool met = false;       // a session was under way: the peer is one that we know
+    unsigned failures = 0;  // in a row
+    std::optional<sync_report> whole;
+    for (unsigned attempts = 1;; ++attempts) {
+        sync_report report = attempt(request);
+        if (report.bytes.written != 0) failures = 0;
+        if (whole) add_earlier(report, std::move(*whole));
+        whole = std::move(report);
+        whole->attempts = attempts;
+        if (attempts > 1) whole->seconds.total = std::chrono::duration<double>(clock::now() - begun).count();
+        if (!whole->failure) return std::move(*whole);
+        const error& why = *whole->failure;
+        met = met || why.detail().connection_lost;
+        if (!met || !may_pass(why) || failures == how.attempts) return std::move(*whole);
+        if (egress_max != 0) {
+            const std::uint64_t sent = whole->to_target.total();
+            request.options.egress_max = egress_max - std::min(egress_max, sent);
+            if (request.options.egress_max < egress_least) {
+                whole->failure = used_up(egress_max, sent);
+                return std::move(*whole);
+            }
+        }
+        const auto pause = std::min<std::chrono::milliseconds>(
+            how.longest_pause, how.first_pause * (std::uint64_t{1} << std::min(failures, 20u)));
+        ++failures;
+        const std::string text = std::string(why.what()) + "; trying again in " +
+                                 format_duration(std::chrono::duration<double>(pause).count()) + " (" +
+                                 std::to_string(failures) + " of " + std::to_string(how.attempts) + ")";
+        whole->warnings.push_back(text);
+        if (request.listener) request.listener->on_warning(text);
+        wait(pause, request.cancel);
+        if (request.cancel.stop_requested()) {
+            whole->failure = error(error_kind::interrupted, "interrupted",
+                                   {.hint = "run the same sync again: it goes on from there"});
+            return std::move(*whole);
+        }
+    }
+}
+
+}  // namespace reprotect
