@@ -53,7 +53,7 @@ public:
     virtual void remove(const device_identity& target) = 0;
 
     /// What an unfinished sync has finished, if the store keeps such: digests of the disk's beginning, labelled with the session's id.
-    /// Durable when it returns; replaces the one of the same target.
+    /// Durable when it returns; replaces the one of the same target. A store without these keeps nothing, and loses nothing but time.
     virtual void save_finished(const device_identity& target, const digest_map& finished) {
         (void)target, (void)finished;
     }

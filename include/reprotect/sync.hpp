@@ -43,13 +43,16 @@ struct sync_options {
     bool keep_differential =
         false;  ///< `report.differential` holds the extents (32 bytes each); `diff` always keeps them
     /// Stop in time, with `limit`, before more bytes than this have crossed the wire to the target: payload, digests, framing and TLS
-    /// count. 0: no limit. The source's side keeps it; the target's tells the source, and stops where it does not.
+    /// count. At least 256 KiB (else `usage`); 0: no limit. The source's side keeps it; the target's tells the source, and stops where that
+    /// does not. Means nothing between two disks of one machine.
     std::uint64_t egress_max = 0;
     /// What the source's state is called that this sync copies, and that does not change: a snapshot's name, an agent's token; at most
-    /// 255 bytes. Then what is finished is kept on record with its digests, and an interrupted sync of the same generation is not read again up
-    /// to there, provided that nobody else wrote to the target meanwhile (some of it is checked). Wants `sha256`. Empty: nobody vouches.
+    /// 255 bytes, and `sha256` (else `usage`). From the first write on, what is finished is kept on record with its digests, and an
+    /// interrupted sync of the same generation is not read again up to there, provided that nobody else wrote to the target
+    /// meanwhile (some of it is checked). Empty: nobody vouches.
     std::string source_generation;
-    std::chrono::milliseconds checkpoint_every{15'000};  ///< flush, and keep what is finished; with a generation
+    /// With a generation: how often to flush, and keep what is finished; 0: whenever something was done.
+    std::chrono::milliseconds checkpoint_every{15'000};
     /// Only these bytes are compared and written; must fall on block boundaries (or the disk's end). Absent: the whole disk.
     std::optional<extent_set> within;
 };

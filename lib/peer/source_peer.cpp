@@ -93,7 +93,7 @@ void source_peer::take(hello&& what) {
     digester_ =
         std::make_shared<const digester>(config_.algorithm, derive_secret(config_.nonce, what.nonce, config_.binding));
     zero_.emplace(*digester_, config_.shape);
-    if (config_.generation.empty()) config_.generation = what.generation;
+    if (config_.generation.empty() && config_.takes_generation) config_.generation = what.generation;
     if (what.finished_bytes != 0) {
         const bool vouched = !what.generation.empty() && config_.generation == what.generation;
         if (!vouched || config_.within || config_.reread || config_.mode != session_mode::sync ||

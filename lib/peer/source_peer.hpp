@@ -37,6 +37,7 @@ struct source_config {
     std::optional<extent_set> within;
     std::uint64_t egress_max = 0;  ///< for the hello; `payload_allowed` enforces it
     std::string generation;
+    bool takes_generation = true;    ///< the target's user may name it instead
     std::uint64_t reads_max = 16;    ///< reads in flight
     std::uint64_t buffers_max = 32;  ///< chunks whose bytes are in memory, being read or sent included
     std::uint64_t digest_entries = 4096;

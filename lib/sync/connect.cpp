@@ -292,6 +292,7 @@ sync_report run_once(const sync_request& request, const std::string& remote, con
                                                          self.link.meter, channel_options{how.patience, far_name});
                     far.binding = binding;
                     far.far_name = remote;
+                    far.asked_here = true;
                     far.wants_differential = request.options.keep_differential && !request.source;
                     std::make_shared<session>(self.pool.get_executor(), request, mode, std::move(far), end)->start();
                 } catch (...) {

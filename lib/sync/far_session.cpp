@@ -124,29 +124,32 @@ bool session::mind_egress() {
     if (egress_max_ == 0 || egress_reached_ || concluding_ || done_sides_[static_cast<std::size_t>(far_->here)])
         return false;
     const auto stop_here = [this] {
+        const bool ours = request_.options.egress_max == egress_max_;
         egress_reached_ = true;
         events_.push_back(
-            {far_->here, stop{error(error_kind::limit,
-                                    "stopped before more than " + std::to_string(egress_max_) + " bytes (" +
-                                        format_size(egress_max_) + ")" + " were sent to the target",
-                                    {.operation = "send",
-                                     .hint = "what was sent stands; run the same again to go on from there"})}});
+            {far_->here,
+             stop{error(
+                 error_kind::limit,
+                 "stopped before more than " + std::to_string(egress_max_) + " bytes (" + format_size(egress_max_) +
+                     ") were sent to the target" + (ours ? "" : ", as its side asked"),
+                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"})}});
         return true;
     };
     channel& link = *far_->link;
     // A target only sees to it that its source kept the limit.
     if (target_peer_) return link.received().total > egress_max_ && stop_here();
+    const bool held_back = source_peer_->is_held_back();
+    if (phase_ == sync_phase::flush && !held_back) return false;  // all has been sent
     const std::uint64_t bound = link.sent_at_most() + egress_reserve;
-    if (bound >= egress_max_ && link.all_encoded()) return stop_here();
     const std::uint64_t left = egress_max_ - std::min(egress_max_, bound);
-    // Of each 64 bytes one is for what describes the others.
+    // Of each 64 bytes one is for what describes the others. Where that was too little, less is left, and allowed.
     const std::uint64_t allowed = source_peer_->sent_payload_bytes() + left / 64 * 63;
-    if (!source_peer_->is_held_back()) return false;
-    if (allowed > egress_allowed_) {
+    if (allowed < egress_allowed_ || (held_back && allowed > egress_allowed_)) {
         egress_allowed_ = allowed;
         events_.push_back({side::source, payload_allowed{allowed}});
         return true;
     }
+    if (!held_back && left != 0) return false;
     if (link.all_encoded()) return stop_here();
     link.flush_data();
     return false;

@@ -16,8 +16,10 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 // Once a session had begun, whatever keeps the peer away may pass: a machine that starts again, its old session, which still holds the disk.
-bool may_pass(const error& why) {
-    return why.kind() == error_kind::peer || why.kind() == error_kind::in_use;
+// Whoever uses the disk that is here does not go away with the link.
+bool may_pass(const error& why, const device* here) {
+    return why.kind() == error_kind::peer ||
+           (why.kind() == error_kind::in_use && (here == nullptr || why.detail().device != here->name()));
 }
 
 void add(wire_counts& to, const wire_counts& more) {
@@ -78,7 +80,7 @@ sync_report with_retries(const retry_policy& how, sync_request request,
         if (!whole->failure) return std::move(*whole);
         const error& why = *whole->failure;
         met = met || why.detail().connection_lost;
-        if (!met || !may_pass(why) || failures == how.attempts) return std::move(*whole);
+        if (!met || !may_pass(why, request.target) || failures == how.attempts) return std::move(*whole);
         if (egress_max != 0) {
             const std::uint64_t sent = whole->to_target.total();
             request.options.egress_max = egress_max - std::min(egress_max, sent);

@@ -139,6 +139,7 @@ void session::open_source() {
     ours.keep_differential = options.keep_differential;
     ours.egress_max = egress_max_ = far_ ? options.egress_max : 0;
     ours.generation = options.source_generation;
+    ours.takes_generation = !far_ || !far_->asked_here;
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
         ours.binding = far_->binding;
@@ -376,6 +377,7 @@ void session::conclude() {
     } catch (...) {
         failure_ = caught_error("");
     }
+    if (keeper_ && failure_) keeper_->doubt(*failure_);
     if (keeper_) keeper_->release();
     boost::asio::post(strand_, [self = shared_from_this()] {
         if (self->keeper_)

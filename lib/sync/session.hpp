@@ -42,6 +42,7 @@ struct far_end {
     std::string far_name;                 ///< of the far disk, as the user gave it, or empty: as its side names it
     std::string alias;                    ///< what the far side may know the disk here as, or empty: by its name
     bool wants_differential = false;      ///< a target here asks for the extents that a comparison found
+    bool asked_here = false;              ///< by the user of this side alone
 };
 
 class session final : public std::enable_shared_from_this<session>,

@@ -136,6 +136,19 @@ void target_keeper::close_record() {
     if (known_.reversed) request_.records->remove(request_.source->identity());
 }
 
+void target_keeper::doubt(const error& why) {
+    const bool doubtful = why.kind() == error_kind::verification || why.kind() == error_kind::in_use ||
+                          why.kind() == error_kind::size_changed || why.kind() == error_kind::flush_failed;
+    if (!doubtful || !request_.records || known_.generation.empty()) return;
+    const std::lock_guard lock(mutex_);
+    try {
+        request_.records->remove_finished(target_.identity());
+    } catch (...) {
+        warnings_.push_back(std::string("what was kept of the target could not be removed: ") +
+                            caught_error("").what() + "; do not name the same generation again");
+    }
+}
+
 void target_keeper::release() {
     const std::lock_guard lock(mutex_);
     known_.guard.reset();

@@ -36,6 +36,9 @@ public:
     /// All is written and flushed: the size still holds, nobody came, and the record becomes clean. Throws `error`.
     void conclude();
 
+    /// The sync failed in a way that puts in doubt what the target holds: what was kept of it is not believed any more.
+    void doubt(const error& why);
+
     /// The target is let go.
     void release();
 

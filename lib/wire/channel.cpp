@@ -265,8 +265,10 @@ void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
     const bool last = kind == frame_kind::goodbye || kind == frame_kind::failed;
     if (linger_until_) {
         // How far the other side has come is worth hearing to the last.
-        if (kind == frame_kind::status && user_)
+        if (kind == frame_kind::status && user_) {
             if (const auto status = decode_status(payload)) user_->on_frame(*status);
+            linger_until_ = std::min(clock::now() + linger_for, linger_most_);
+        }
         if (last) end_lingering();
         return;
     }
@@ -391,6 +393,7 @@ void channel::linger_or_end() {
     if (linger_until_) return;
     if (far_ended_ || (received_at_goodbye_ && sent_at_goodbye_)) return end_lingering();
     linger_until_ = clock::now() + linger_for;
+    linger_most_ = clock::now() + std::max<std::chrono::milliseconds>(linger_for, options_.patience);
     held_ = false;
     parse();
     read_some();
@@ -414,15 +417,12 @@ void channel::close() noexcept {
     }
 }
 
-void channel::guarded(const std::function<void()>& step) noexcept {
+// Called where one was caught.
+void channel::lose_to_exception() noexcept {
     try {
-        step();
+        lose(caught_error(""));
     } catch (...) {
-        try {
-            lose(caught_error(""));
-        } catch (...) {
-            close();
-        }
+        close();
     }
 }
 

@@ -157,7 +157,15 @@ private:
     void lose_if_all_read();
     void linger_or_end();
     void end_lingering();
-    void guarded(const std::function<void()>& step) noexcept;
+    template <typename Step>
+    void guarded(Step step) noexcept {
+        try {
+            step();
+        } catch (...) {
+            lose_to_exception();
+        }
+    }
+    void lose_to_exception() noexcept;
     static level_controller starting_level();
 
     strand strand_;
@@ -213,6 +221,7 @@ private:
 
     std::function<void()> finished_;
     std::optional<clock::time_point> linger_until_;
+    clock::time_point linger_most_;  // however much the other side has still to say
 
     channel_counts sent_, received_;
     std::optional<std::uint64_t> sent_at_goodbye_, received_at_goodbye_;

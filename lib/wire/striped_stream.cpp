@@ -93,6 +93,7 @@ void striped_stream::core::add(std::unique_ptr<byte_stream> stream) {
     added->stream = std::move(stream);
     added->out.reserve(head_bytes + segment_bytes_max);
     lanes.push_back(added);
+    if (std::exchange(waits_for_lane, false)) joining.cancel();  // this one may bring what is due
     read_head(added);
     go_on();
 }
@@ -145,7 +146,7 @@ void striped_stream::core::go_on_reading() {
     if (!all_known) return;
     if (any_open && !first_end) return wait_for_lane();
     // Nobody can bring what is due.
-    fail(first_end);
+    fail(first_end ? first_end : boost::system::error_code(boost::asio::error::eof));
 }
 
 // Nobody who is known brings what is due. It may be on a lane that the other side has joined already: nothing keeps the bytes of one

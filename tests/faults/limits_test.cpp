@@ -54,8 +54,9 @@ struct limited_sync {
         const command_result ended = limited.wait(60s);
         INFO(ended.errors);
         const bool equal = same_bytes(source, target);
-        // The program loader has words and a code of its own for what it cannot load.
-        const bool loaded = !has(ended.errors, "error while loading shared libraries");
+        // The program loader has words and a code of its own for what it cannot load, and so has a library that begins before us.
+        const bool loaded = !has(ended.errors, "error while loading shared libraries") &&
+                            !has(ended.errors, "Error in GnuTLS initialization");
         if (ended.exit_code == 0)
             CHECK(equal);
         else if (loaded) {
@@ -89,7 +90,7 @@ TEST_CASE("with any amount of memory the tool syncs or ends with an error of its
         unsigned done = 0;
         unsigned tried = 0;
         bool ample = false;
-        for (const unsigned mib : {4, 16, 24, 28, 32, 36, 40, 46, 52, 56, 60, 64, 80, 96, 128, 192, 1024}) {
+        for (const unsigned mib : {8, 16, 24, 28, 32, 36, 40, 46, 52, 56, 60, 64, 80, 96, 128, 192, 1024}) {
             if (!small && mib % 16 != 0) continue;
             ample = pair.run("--as=" + std::to_string(std::uint64_t{mib} << 20), more);
             ++tried;

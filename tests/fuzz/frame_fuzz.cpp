@@ -6,13 +6,10 @@
 #include <vector>
 
 #include "fuzz/fuzzers.hpp"
-#include "wire/message_codec.hpp"
-#include "wire/session_frames.hpp"
+#include "wire/written_again.hpp"
 
 namespace reprotect::fuzz {
 namespace {
-
-using frame_bytes = std::vector<std::byte>;
 
 void check_changes(const std::vector<change>& changes, extent inside) {
     std::uint64_t end = inside.offset;
@@ -23,47 +20,11 @@ void check_changes(const std::vector<change>& changes, extent inside) {
     }
 }
 
-wire_result<frame_bytes> written_again(frame_kind kind, input payload) {
-    frame_bytes out;
-    const auto again = [&](const auto& value) -> wire_result<frame_bytes> {
-        if (!value) return value.error();
-        append(out, *value);
-        return out;
-    };
-    switch (kind) {
-        case frame_kind::request:
-            return again(decode_request(payload));
-        case frame_kind::answer:
-            return again(decode_answer(payload));
-        case frame_kind::confirm:
-            return again(decode_confirm(payload));
-        case frame_kind::status:
-            return again(decode_status(payload));
-        case frame_kind::notice:
-            return again(decode_notice(payload));
-        case frame_kind::goodbye:
-            return again(decode_goodbye(payload));
-        case frame_kind::map_end:
-            return again(decode_map_end(payload));
-        case frame_kind::changes: {
-            const extent part{std::uint64_t{payload.size()} * 512, std::uint64_t{1} << 40};
-            if (const auto some = decode_changes(payload, part)) check_changes(*some, part);
-            const extent all{0, wire_offset_max};
-            const auto value = decode_changes(payload, all);
-            if (!value) return value.error();
-            check_changes(*value, all);
-            append_changes(out, *value);
-            return out;
-        }
-        case frame_kind::map_piece:
-            append_map_pieces(out, payload);
-            return out;
-        case frame_kind::keep_alive:
-            append_keep_alive(out);
-            return out;
-        default:
-            return again(decode(kind, payload));
-    }
+// As a part of a disk, and as all of it.
+void check_changes(input payload) {
+    const extent part{std::uint64_t{payload.size()} * 512, std::uint64_t{1} << 40}, all{0, wire_offset_max};
+    for (const extent& inside : {part, all})
+        if (const auto some = decode_changes(payload, inside)) check_changes(*some, inside);
 }
 
 // The payload of the frame that bytes begin with; the bytes behind it stay.
@@ -88,7 +49,8 @@ void frame(input bytes) {
         promise(!decode(kind, payload), "what is no frame is refused");
         return;
     }
-    const auto first = written_again(kind, payload);
+    if (kind == frame_kind::changes) check_changes(payload);
+    const auto first = test::written_again(kind, payload);
     if (!first) {
         promise(first.error().category() == wire_category(), "a refusal is the wire's own");
         promise(first.error().value() != 0, "a refusal has a reason");
@@ -103,7 +65,7 @@ void frame(input bytes) {
         // would take without.
         alone = alone && stream.empty();
         if (alone && !names_error) promise(std::ranges::equal(part, payload), "a value has one encoding");
-        const auto second = written_again(kind, part);
+        const auto second = test::written_again(kind, part);
         promise(second && second->size() == frame_header_bytes + part.size() &&
                     std::ranges::equal(input(*second).subspan(frame_header_bytes), part),
                 "what was written is read as what it was");

@@ -4,24 +4,19 @@ changes. What fuzzing found lies beside them, as found-*. Those of the two state
 bytes are choices (machine_rig.hpp) and mean nothing by themselves."""
 import hashlib
 import pathlib
+import sys
 
 here = pathlib.Path(__file__).parent
 seeds = here / "seeds"
 tests = here.parent
+sys.path.insert(0, str(tests / "wire/golden"))
+from grammar import number  # noqa: E402
 
 
 def put(fuzzer, name, content):
     folder = seeds / fuzzer
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
-
-
-def number(value):
-    out = b""
-    while value >= 0x80:
-        out += bytes([value & 0x7f | 0x80])
-        value >>= 7
-    return out + bytes([value])
 
 
 def make_frames():

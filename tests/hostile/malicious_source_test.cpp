@@ -14,7 +14,6 @@
 //   of it.
 #include "hostile/malicious_peer.hpp"
 
-#include <future>
 #include <limits>
 
 namespace {
@@ -629,10 +628,7 @@ TEST_CASE("a source that breaks a rule is refused by name, in time, and before a
 }
 
 TEST_CASE("a source that says nothing, or takes nothing, is given up", "[hostile][wire]") {
-    std::vector<std::future<outcome>> running;
-    for (const auto& row : slow_table)
-        running.push_back(std::async(std::launch::async, [&row] { return attack<liar>(row.in, row.how); }));
-    for (std::size_t i = 0; i < running.size(); ++i) check_refused(slow_table[i], running[i].get(), running.size());
+    check_all_refused_at_once<liar>(slow_table);
 }
 
 TEST_CASE("the source that lies can tell the truth, too", "[hostile][wire]") {

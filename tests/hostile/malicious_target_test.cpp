@@ -9,7 +9,6 @@
 // win now and then.
 #include "hostile/malicious_peer.hpp"
 
-#include <future>
 #include <limits>
 
 namespace {
@@ -447,10 +446,7 @@ TEST_CASE("a target that breaks a rule is refused by name and in time", "[hostil
 }
 
 TEST_CASE("a target that says nothing is given up", "[hostile][wire]") {
-    std::vector<std::future<outcome>> running;
-    for (const auto& row : slow_table)
-        running.push_back(std::async(std::launch::async, [&row] { return attack<liar>(row.in, row.how); }));
-    for (std::size_t i = 0; i < running.size(); ++i) check_refused(slow_table[i], running[i].get(), running.size());
+    check_all_refused_at_once<liar>(slow_table);
 }
 
 TEST_CASE("the target that lies can tell the truth, too", "[hostile][wire]") {

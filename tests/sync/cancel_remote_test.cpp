@@ -121,6 +121,21 @@ private:
     std::function<void()> when_slow_;
 };
 
+// Records that stop a session when they become clean, and hold it there.
+struct clean_stop {
+    gate saving;
+    std::stop_source stop;
+    test_store records;
+
+    clean_stop() {
+        records.on_save = [this](const state_record& record) {
+            if (record.status != target_status::clean) return;
+            stop.request_stop();
+            saving.pass();
+        };
+    }
+};
+
 }  // namespace
 
 TEST_CASE("a cancel while the server is silent in the handshake ends the call at once, whatever was asked",
@@ -247,14 +262,10 @@ TEST_CASE(
     "[sync][wire]") {
     memory_device source(20 * c, "the source"), target(20 * c, "the target");
     fill(source, {0, 20 * c}, 1);
-    gate saving;
-    std::stop_source stop;
-    test_store records;
-    records.on_save = [&](const state_record& record) {
-        if (record.status != target_status::clean) return;
-        stop.request_stop();
-        saving.pass();
-    };
+    clean_stop at_clean;
+    gate& saving = at_clean.saving;
+    std::stop_source& stop = at_clean.stop;
+    test_store& records = at_clean.records;
     peer_pair pair;
     pair.source.disk = &source;
     pair.source.cancel = stop.get_token();
@@ -306,14 +317,10 @@ TEST_CASE("a push that is stopped while the server makes its record clean ends, 
     const temp_dir folder;
     const std::string file = folder.file("there.img");
     write_whole_file(file, random_bytes(2, 20 * c));
-    gate saving;
-    std::stop_source stop;
-    test_store records;
-    records.on_save = [&](const state_record& record) {
-        if (record.status != target_status::clean) return;
-        stop.request_stop();
-        saving.pass();
-    };
+    clean_stop at_clean;
+    gate& saving = at_clean.saving;
+    std::stop_source& stop = at_clean.stop;
+    test_store& records = at_clean.records;
     server_rig server;
     server.options.records = &records;
     server.offer("disk", file, export_role::target);

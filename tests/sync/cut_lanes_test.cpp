@@ -92,7 +92,7 @@ ends run_over_lanes(small_disks& disks, const cut& where, const frailty& usual =
 }  // namespace
 
 TEST_CASE("one of two connections cut at any byte leaves no record that lies, and the next sync does the rest",
-          "[sync][wire]") {
+          "[sync][wire][no-tsan]") {          // thousands of sessions
     const bool slow = GENERATE(false, true);  // a few bytes at a time: heads and segments come in parts
     frailty usual;
     if (slow) {

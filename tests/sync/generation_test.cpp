@@ -190,6 +190,32 @@ TEST_CASE("what is kept is not believed for another state, disk, size or session
     CHECK(has_warning(report, why));
 }
 
+TEST_CASE("what is kept is not believed after a sync that found the target to be otherwise", "[sync]") {
+    interrupted_pair pair;
+    sync_options options = named("monday");
+    error_kind kind{};
+    std::atomic<bool> flushed = false;
+    const auto meddle = [&](device_call call, extent where) {
+        if (call == device_call::flush) flushed = true;
+        if (kind == error_kind::verification && call == device_call::read && flushed)
+            fill(pair.target, {where.offset, 1}, 99);
+        if (kind == error_kind::size_changed && call == device_call::current_size && flushed)
+            throw error(kind, "it has another size", {.operation = "open"});
+    };
+    SECTION("it lost what was written") {
+        kind = error_kind::verification;
+        options.verify = verify_level::reread;
+    }
+    SECTION("it changed its size") {
+        kind = error_kind::size_changed;
+    }
+    hooked_device other(pair.target, meddle);
+    require_failure(run_sync(pair.source, other, options, &pair.records), kind);
+    CHECK_FALSE(pair.records.find_finished(pair.target.identity()));
+    CHECK(pair.records.find_target(pair.target.identity())->status == target_status::dirty);
+    pair.require_all_read(pair.go_on(named("monday")));
+}
+
 TEST_CASE("what is kept is forgotten once a sync without a name has begun to write", "[sync]") {
     interrupted_pair pair;
     std::stop_source stop;

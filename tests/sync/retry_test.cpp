@@ -134,6 +134,21 @@ TEST_CASE("a limit on what is sent counts what is sent, not what it stands for",
     CHECK(report.to_target.total() <= 1 << 20);
 }
 
+TEST_CASE("a limit on what is sent holds where much of it says which blocks they are", "[sync][wire]") {
+    far_rig rig(export_role::target, 2 << 20);
+    auto there = rig.content;
+    for (std::size_t at = 0; at < there.size(); at += 1024) there[at] ^= std::byte{1};  // every other block
+    write_whole_file(rig.there, there);
+    rig.request.options.block_bytes = 512;
+    rig.request.options.chunk_bytes = 4096;
+    for (const std::uint64_t most : {300'000u, 400'000u, 500'000u}) {
+        rig.request.options.egress_max = most;
+        const sync_report report = rig.run();
+        CHECK(report.to_target.total() <= most);
+        if (report.failure) require_failure(report, error_kind::limit);
+    }
+}
+
 TEST_CASE("too low a limit on what is sent is refused", "[sync]") {
     memory_device source(c, "source"), target(c, "target");
     sync_options options = small_sync_options();

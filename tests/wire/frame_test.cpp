@@ -6,6 +6,7 @@
 #include "support/failures.hpp"
 #include "wire/fields.hpp"
 #include "wire/frame_samples.hpp"
+#include "wire/written_again.hpp"
 
 namespace {
 

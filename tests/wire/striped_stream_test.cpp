@@ -291,6 +291,16 @@ TEST_CASE("a lane that ends before it carried anything is nobody's loss", "[wire
     CHECK(it.failure == bad);  // and not the end of that lane
 }
 
+TEST_CASE("a stream whose lanes have all ended unused has ended", "[wire]") {
+    heads it;
+    it.add();
+    for (const auto& end : it.ends) end->close();
+    it.run();
+    it.ask();
+    CHECK(it.answered);
+    CHECK(it.failure == asio::error::eof);
+}
+
 TEST_CASE("bytes of a lane that this side knows of may overtake those of one that it does not know yet", "[wire]") {
     heads it;
     it.say(0, 10, 5, 5);

@@ -5,13 +5,7 @@ released version never change. The values are those of tests/wire/frame_samples.
 import pathlib
 import struct
 
-
-def number(value):
-    out = b""
-    while value >= 0x80:
-        out += bytes([value & 0x7f | 0x80])
-        value >>= 7
-    return out + bytes([value])
+from grammar import number
 
 
 def numbers(*values):
