@@ -34,7 +34,8 @@ std::vector<std::string> complete(const std::vector<std::string>& words, const s
 using words = std::vector<std::string>;
 
 TEST_CASE("completion offers the verbs and the words that options take", "[tool]") {
-    CHECK(complete({"reprotect", ""}) == words{"bench", "checksum", "diff", "help", "key", "map", "serve", "sync"});
+    CHECK(complete({"reprotect", ""}) ==
+          words{"bench", "checksum", "diff", "estimate", "help", "key", "map", "serve", "sync"});
     CHECK(complete({"reprotect", "s"}) == words{"serve", "sync"});
     CHECK(complete({"reprotect", "key", ""}) == words{"new", "show"});
     CHECK(complete({"reprotect", "key", "n"}) == words{"new"});
@@ -66,7 +67,7 @@ TEST_CASE("completion offers files where a disk or a file is wanted", "[tool]") 
 }
 
 TEST_CASE("completion offers exactly the options that each verb's help lists", "[tool]") {
-    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench", "serve", "key"}) {
+    for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"}) {
         std::istringstream help(run_command({REPROTECT_TOOL, verb, "--help"}).output);
         words listed;
         for (std::string line; std::getline(help, line);) {

@@ -17,7 +17,7 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{}, "a verb is missing"},
         {{"--json"}, "a verb is missing"},
         {{"synk", "a", "b"}, "did you mean 'sync'?"},
-        {{"estimate", "a"}, "'estimate' is no verb"},
+        {{"estimat", "a"}, "did you mean 'estimate'?"},
         {{"sync"}, "SOURCE and TARGET is missing"},
         {{"sync", "a"}, "TARGET is missing"},
         {{"checksum"}, "DISK is missing"},
@@ -54,6 +54,13 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{"checksum", "a", "--insecure-plaintext"}, "--insecure-plaintext is for a disk of a peer"},
         {{"sync", "a", "b", "--ssh", "ssh"}, "--ssh is for a disk of a peer"},
         {{"sync", "a", "b", "--remote-tool", "r"}, "--remote-tool is for a disk of a peer"},
+        {{"sync", "a", "b", "--retry", "3"}, "--retry is for a disk of a peer"},
+        {{"sync", "a", "b", "--max-egress", "1GB"}, "--max-egress is for a disk of a peer"},
+        {{"sync", "a", "reprotect://h/x", "--key", "k", "--max-egress", "1G"}, "--max-egress: "},
+        {{"sync", "a", "reprotect://h/x", "--key", "k", "--max-egress", "0"}, "--max-egress 0 would send nothing"},
+        {{"sync", "a", "reprotect://h/x", "--key", "k", "--retry", "often"}, "--retry takes a number"},
+        {{"sync", "a", "b", "--source-generation", ""}, "--source-generation is empty"},
+        {{"diff", "a", "b", "--retry", "3"}, "diff has no option --retry"},
         {{"map", "a", "--key", "k"}, "map has no option --key"},
         {{"sync", "reprotect://h/x", "ssh://h/x"}, "are both a peer's"},
         {{"diff", "reprotect://h/x", "reprotect://h/y", "--key", "k"}, "are both a peer's"},
@@ -115,14 +122,13 @@ TEST_CASE("help is given for the tool and for each verb, with examples, and list
         const command_result help = run_command({REPROTECT_TOOL, flag});
         CHECK(help.exit_code == 0);
         CHECK(help.errors.empty());
-        for (const std::string verb : {"sync", "diff", "checksum", "map", "bench", "serve", "key"})
+        for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"})
             CHECK(has(help.output, "\n  " + verb + " "));
         CHECK(has(help.output, "reprotect://HOST[:PORT]/NAME"));
         CHECK(has(help.output, "ssh://[USER@]HOST[:PORT]/PATH"));
-        CHECK_FALSE(has(help.output, "estimate"));
         CHECK(has(help.output, "Exit codes"));
     }
-    for (const std::string verb : {"sync", "diff", "checksum", "map", "bench", "serve", "key"}) {
+    for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"}) {
         for (const std::string flag : {"--help", "-h"}) {
             const command_result help = run_command({REPROTECT_TOOL, verb, flag});
             CHECK(help.exit_code == 0);

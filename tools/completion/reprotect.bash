@@ -16,7 +16,7 @@ _reprotect() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            sync | diff | checksum | map | bench | serve | key)
+            sync | diff | estimate | checksum | map | bench | serve | key)
                 verb=$word
                 break
                 ;;
@@ -30,6 +30,8 @@ _reprotect() {
         --block-size) mapfile -t COMPREPLY < <(compgen -W '512 4KiB 16KiB 64KiB' -- "$current"); return ;;
         --chunk-size) mapfile -t COMPREPLY < <(compgen -W '256KiB 1MiB 4MiB 16MiB' -- "$current"); return ;;
         --memory) mapfile -t COMPREPLY < <(compgen -W '64MiB 96MiB 256MiB 1GiB' -- "$current"); return ;;
+        --model) mapfile -t COMPREPLY < <(compgen -W 'pipeline asr-2018 asr-2023' -- "$current"); return ;;
+        --target) mapfile -t COMPREPLY < <(compgen -W 'usable missing deleted corrupted out-of-reach' -- "$current"); return ;;
         --connections) mapfile -t COMPREPLY < <(compgen -W 'auto 1 2 4 8 16' -- "$current"); return ;;
         --depth | --threads | --limit | --listen | --export | --allow | --ssh) return ;;
         --state)
@@ -55,6 +57,12 @@ _reprotect() {
     case $verb in
         sync) options="$common $engine $pair --verify --retry --max-egress --source-generation --truncate --reverse" ;;
         diff) options="$common $engine $pair --output --extents" ;;
+        estimate)
+            options="$every --digest --block-size --chunk-size --limit --connections --verify --model --disk --size --used"
+            options+=' --target-used --changed --target --rate --disk-rate --initial-replication --source-read'
+            options+=' --target-read --target-write --one-machine --link --round-trip --compression --zero-share'
+            options+=' --egress-from --egress-to --prices --list-prices'
+            ;;
         checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
         map) options="$common --extents" ;;
         bench) options="$common --block-size --chunk-size --depth --threads" ;;
@@ -67,7 +75,7 @@ _reprotect() {
             if [[ $current == -* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W '--help --version' -- "$current")
             else
-                mapfile -t COMPREPLY < <(compgen -W 'sync diff checksum map bench serve key help' -- "$current")
+                mapfile -t COMPREPLY < <(compgen -W 'sync diff estimate checksum map bench serve key help' -- "$current")
             fi
             return
             ;;
@@ -77,7 +85,7 @@ _reprotect() {
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $previous == key && $verb == key ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'new show' -- "$current")
-    elif [[ $verb != serve ]]; then
+    elif [[ $verb != serve && $verb != estimate ]]; then
         compopt -o filenames 2> /dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
     fi

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "estimate_arguments.hpp"
 #include "option_table.hpp"
 #include "raw_line.hpp"
 #include "remote_options.hpp"
@@ -113,6 +114,11 @@ arguments interpret(const verb_row& row, const raw_line& line) {
     result.quiet = line.has("--quiet");
     if (row.what == verb::key) {
         read_key_line(line, result);
+        return result;
+    }
+    if (row.what == verb::estimate) {
+        read_engine_options(line, result);
+        read_estimate_line(line, result);
         return result;
     }
     if (row.what == verb::checksum) result.options.algorithm = digest_algorithm::sha256;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "reprotect/credentials.hpp"
+#include "reprotect/estimate.hpp"
 #include "reprotect/serve.hpp"
 #include "reprotect/sync.hpp"
 
@@ -16,7 +17,7 @@
 
 namespace reprotect::tool {
 
-enum class verb { sync, diff, checksum, map, bench, serve, key };
+enum class verb { sync, diff, estimate, checksum, map, bench, serve, key };
 const char* to_string(verb value) noexcept;
 
 /// How the peer is reached that has one of the disks.
@@ -49,6 +50,16 @@ struct key_arguments {
     std::string file;
 };
 
+/// What `estimate` takes.
+struct estimate_arguments {
+    std::string model = "pipeline";
+    workload what;
+    std::string price_file;  ///< empty: the shipped book
+    std::string egress_from;
+    std::string egress_to;
+    bool list_prices = false;
+};
+
 struct arguments {
     verb what = verb::sync;
     std::vector<std::string> disks;  ///< as many as the verb takes; none or one for bench, none for serve and key
@@ -76,6 +87,7 @@ struct arguments {
     std::optional<certificate_files> certificates;
     bool insecure_plaintext = false;
     remote_arguments remote;
+    estimate_arguments estimate;
     serve_arguments serve;
     key_arguments key;
 };

@@ -71,6 +71,8 @@ outcome run(const arguments& line, const surroundings& around) {
             return run_sync(line, around);
         case verb::diff:
             return run_diff(line, around);
+        case verb::estimate:
+            return run_estimate(line);
         case verb::checksum:
             return run_checksum(line, around);
         case verb::map:

@@ -19,10 +19,11 @@ constexpr unsigned in_map = 8;
 constexpr unsigned in_bench = 16;
 constexpr unsigned in_serve = 32;
 constexpr unsigned in_key = 64;
+constexpr unsigned in_estimate = 128;
 constexpr unsigned in_reading = in_sync | in_diff | in_checksum;
 constexpr unsigned in_measured = in_reading | in_bench;
 constexpr unsigned in_disk_verbs = in_measured | in_map;
-constexpr unsigned in_all = in_disk_verbs | in_serve | in_key;
+constexpr unsigned in_all = in_disk_verbs | in_serve | in_key | in_estimate;
 
 constexpr std::array option_table{
     option_row{"--listen", "ADDR:PORT", in_serve, "where to listen; :PORT for all addresses, port 0 for a free one",
@@ -38,7 +39,36 @@ constexpr std::array option_table{
     option_row{"--once", nullptr, in_serve, "serve one session and end as it ended"},
     option_row{"--stdio", nullptr, in_serve,
                "one session over standard input and output, run by ssh; without --export the peer names the disk"},
-    option_row{"--verify", "HOW", in_sync,
+    option_row{"--model", "NAME", in_estimate,
+               "pipeline (default): this engine; asr-2018 and asr-2023: the vendor's documents"},
+    option_row{"--disk", "NAME,KEY=VALUE,...", in_estimate,
+               "one disk of several: size, used, target-used, changed, target, source-read, target-read, target-write",
+               true},
+    option_row{"--size", "SIZE", in_estimate, "of the one disk"},
+    option_row{"--used", "SIZE", in_estimate, "data on the source"},
+    option_row{"--target-used", "SIZE", in_estimate, "data on the target (default: as much as on the source)"},
+    option_row{"--changed", "SIZE", in_estimate,
+               "source data that the target lacks; figures may be LOW..HIGH or LOW..LIKELY..HIGH"},
+    option_row{"--target", "STATE", in_estimate,
+               "usable (default), or missing, deleted, corrupted, out-of-reach: a full copy"},
+    option_row{"--rate", "RATE", in_estimate, "asr-2018: of reading and of sending"},
+    option_row{"--disk-rate", "RATE", in_estimate, "asr-2023: the disk's throughput"},
+    option_row{"--initial-replication", "TIME", in_estimate,
+               "asr-2023: how long the first copy took, as in 72m or 1h12m"},
+    option_row{"--source-read", "RATE", in_estimate, "pipeline: the source's disk"},
+    option_row{"--target-read", "RATE", in_estimate, "pipeline: the target's disk"},
+    option_row{"--target-write", "RATE", in_estimate, "pipeline: the target's disk"},
+    option_row{"--one-machine", nullptr, in_estimate, "pipeline: both disks are here, nothing crosses a link"},
+    option_row{"--link", "RATE", in_estimate, "pipeline: what the link carries"},
+    option_row{"--round-trip", "TIME", in_estimate, "pipeline: of the link, as in 20ms"},
+    option_row{"--compression", "RATIO", in_estimate, "pipeline: what goes in by what comes out, as in 1.6"},
+    option_row{"--zero-share", "PERCENT", in_estimate, "pipeline: of the changed data, blocks of zeroes"},
+    option_row{"--egress-from", "PLACE", in_estimate,
+               "where the source is billed: azure:westeurope, aws:eu-west-1, internet"},
+    option_row{"--egress-to", "PLACE", in_estimate, "where the target is"},
+    option_row{"--prices", "FILE", in_estimate, "a price book of your own instead of the shipped list prices"},
+    option_row{"--list-prices", nullptr, in_estimate, "print the price book; with --json a beginning for one's own"},
+    option_row{"--verify", "HOW", in_sync | in_estimate,
                "root: equal digests prove the sync (default); reread: read the target again, past its cache"},
     option_row{"--allow-larger", nullptr, in_sync | in_diff, "a target larger than the source keeps its tail"},
     option_row{"--truncate", nullptr, in_sync, "a target file larger than the source is cut to its size"},
@@ -58,19 +88,19 @@ constexpr std::array option_table{
     option_row{"--extents", nullptr, in_diff | in_map,
                "print the extents, a line each, and nothing else, on standard output"},
     option_row{"--direct", nullptr, in_disk_verbs | in_serve, "open the disks past the page cache"},
-    option_row{"--digest", "NAME", in_reading,
+    option_row{"--digest", "NAME", in_reading | in_estimate,
                "xxh3 (default; sha256 for checksum) or sha256 (content that an adversary may choose)"},
-    option_row{"--block-size", "SIZE", in_measured,
+    option_row{"--block-size", "SIZE", in_measured | in_estimate,
                "the unit of transfer, a power of two from 512 to 64KiB (default 4KiB)"},
-    option_row{"--chunk-size", "SIZE", in_measured,
+    option_row{"--chunk-size", "SIZE", in_measured | in_estimate,
                "the unit of reading and first comparison, up to 16MiB (default 1MiB)"},
     option_row{"--depth", "N", in_measured | in_serve, "reads in flight for each disk, 1 to 256 (default 16)"},
     option_row{"--threads", "N", in_measured | in_serve, "cap on the working threads of all disks together"},
     option_row{"--memory", "SIZE", in_reading | in_serve, "bound on the buffers (default 96MiB)"},
-    option_row{"--limit", "RATE", in_reading,
+    option_row{"--limit", "RATE", in_reading | in_estimate,
                "bytes a second that this side writes to the wire; two disks of one machine use none"},
     option_row{"--limit", "RATE", in_serve, "bytes a second that this side writes to the wire, all sessions together"},
-    option_row{"--connections", "N", in_sync | in_diff,
+    option_row{"--connections", "N", in_sync | in_diff | in_estimate,
                "stripe a session with a peer over so many, 1 to 16; auto (default): more as long as that helps"},
     option_row{"--retry", "N", in_sync,
                "after a lost connection try again, up to N times in a row without progress, pausing 1 s to 1 min"},
@@ -111,6 +141,15 @@ constexpr std::array verb_table{
              "  reprotect diff disk.img old.img\n"
              "  reprotect diff disk.img old.img --extents\n"
              "  reprotect diff disk.img old.img -o changes.diff --json\n"},
+    verb_row{verb::estimate, "estimate", in_estimate, 0, 0, "",
+             "time, egress and cost of a sync, from what is known of the disks",
+             "  reprotect estimate --model asr-2018 --size 1TB --used 127GB --changed 45GB --rate 45MB/s\n"
+             "  reprotect estimate --used 127GB --changed 30GB..45GB..60GB --link 1Gbit/s --round-trip 20ms\n"
+             "  reprotect estimate --disk root,used=60GB,changed=3GB --disk "
+             "data,used=2TB,changed=90GB,target-write=200MB/s\n"
+             "  reprotect estimate --used 127GB --changed 45GB --egress-from azure:westeurope --egress-to "
+             "azure:northeurope\n"
+             "  reprotect estimate --list-prices\n"},
     verb_row{verb::checksum, "checksum", in_checksum, 1, 1, "DISK",
              "digest map of a disk; --against MAP checks a disk against one",
              "  reprotect checksum disk.img\n"

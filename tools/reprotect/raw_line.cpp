@@ -35,9 +35,9 @@ CLI::callback_t into(std::vector<std::string>& values) {
 }
 
 [[noreturn]] void refuse_word(const verb_row& row, const std::string& word) {
-    if (row.what == verb::serve)
-        refuse_usage(fmt::format("'{}' is no option, and serve takes options alone", word),
-                     "name the disks with --export NAME=DISK; " + help_hint(row));
+    if (row.words == 0)
+        refuse_usage(fmt::format("'{}' is no option, and {} takes options alone", word, row.name),
+                     (row.what == verb::serve ? "name the disks with --export NAME=DISK; " : "") + help_hint(row));
     refuse_usage(fmt::format("'{}' is one {} too many: {} takes {}", word, row.what == verb::key ? "word" : "disk",
                              row.name, row.usage),
                  help_hint(row));

@@ -1,0 +1,69 @@
+// An estimate as JSON, in the order of the command line's contract (DESIGN: estimate --json). Money is text, since a
+// JSON number would be read as a binary fraction.
+#include <boost/json.hpp>
+
+#include "base/utf8.hpp"
+#include "reprotect/estimate.hpp"
+
+namespace reprotect {
+namespace {
+
+namespace json = boost::json;
+
+json::object seconds_of(const spread<double>& value) {
+    return {{"low_s", value.low}, {"likely_s", value.likely}, {"high_s", value.high}};
+}
+
+json::object bytes_of(const spread<std::uint64_t>& value) {
+    return {{"low_bytes", value.low}, {"likely_bytes", value.likely}, {"high_bytes", value.high}};
+}
+
+json::array phases_of(const std::vector<estimate_phase>& phases) {
+    json::array result;
+    for (const estimate_phase& phase : phases) {
+        json::object one{{"name", valid_utf8(phase.name)}};
+        for (const json::key_value_pair& field : seconds_of(phase.seconds)) one.insert(field);
+        one["reason"] = valid_utf8(phase.reason);
+        one["overlapping"] = phase.overlapping;
+        result.push_back(std::move(one));
+    }
+    return result;
+}
+
+}  // namespace
+
+std::string to_json(const estimate& result) {
+    json::object out;
+    out["model"] = valid_utf8(result.model);
+    out["phases"] = phases_of(result.phases);
+    out["total"] = seconds_of(result.total_s);
+    out["egress"] = json::object{{"to_target", bytes_of(result.to_target)}, {"to_source", bytes_of(result.to_source)}};
+    if (result.cost)
+        out["cost"] = json::object{{"currency", valid_utf8(result.cost->currency)},
+                                   {"low", to_string(result.cost->amount.low)},
+                                   {"likely", to_string(result.cost->amount.likely)},
+                                   {"high", to_string(result.cost->amount.high)},
+                                   {"basis", valid_utf8(result.cost->basis)}};
+    else
+        out["cost"] = nullptr;
+    out["full_copy"] =
+        json::object{{"needed", result.full_copy.needed}, {"reason", valid_utf8(result.full_copy.reason)}};
+    json::array assumptions;
+    for (const estimate_assumption& each : result.assumptions)
+        assumptions.push_back(json::object{
+            {"name", valid_utf8(each.name)}, {"value", valid_utf8(each.value)}, {"source", valid_utf8(each.source)}});
+    out["assumptions"] = std::move(assumptions);
+    json::array notes;
+    for (const std::string& note : result.notes) notes.emplace_back(valid_utf8(note));
+    out["notes"] = std::move(notes);
+    json::array readings;
+    for (const unit_reading& reading : result.readings)
+        readings.push_back(json::object{{"units", reading.name},
+                                        {"as_given", reading.as_given},
+                                        {"phases", phases_of(reading.phases)},
+                                        {"total", seconds_of(reading.total_s)}});
+    out["readings"] = std::move(readings);
+    return json::serialize(out);
+}
+
+}  // namespace reprotect

@@ -1,0 +1,308 @@
+// This engine. Reading both disks, the link and writing overlap, so the slowest of them sets the time; opening the
+// session, the last flush and a second reading (`--verify=reread`) come before and after.
+//
+//   source read    used data (all of the disk with reread, which ignores allocation), at the disk's rate or that of
+//                  digests
+//   target read    the target's data, likewise; nothing for a full copy
+//   link           to the target: changed data without zero blocks, by the compression ratio, plus framing, TLS and the
+//                  session's own messages; with reread 16 bytes a chunk of proofs.
+//                  To the source: 16 bytes for each chunk with data, 5 bytes for each block of chunks that changed.
+//                  Both directions at once; at the link's rate, `--limit`, or what the connections' windows carry in a
+//                  round trip, whatever is least. Compression and encryption belong to it and may be what is slowest.
+//   target write   changed data without zero blocks
+//   flush          what has not been written out when the last block comes
+//   verify         the whole target once more, with reread
+//
+// How many chunks hold data, and how many of them changed, depends on how both are scattered; the bounds of `low` and
+// `high` are those of any disk (data in whole chunks, or in pieces of 64 KiB, the grain of allocation; changes side
+// by side, or each block in a chunk of its own).
+//
+// Several disks: each stage of a disk takes as long as that disk takes, and the slowest disk counts. Link and
+// processors are shared, so their bytes add up. The upper end counts a disk's reads and writes one after the other.
+#include <algorithm>
+#include <cmath>
+
+#include "estimate/models.hpp"
+#include "reprotect/units.hpp"
+
+namespace reprotect {
+namespace {
+
+constexpr double KiB = 1024, MiB = 1024 * KiB;
+
+// README, bytes between two processes: 0.13 MB of framing and 0.15 MB of TLS for 107.25 MB of payload.
+constexpr double framing_share = 0.0026;
+// README, the same: what a session of identical disks sends beside digests, 18 KB and 25 KB; half and twice that
+// guessed.
+constexpr spread<double> session_to_target{9e3, 18e3, 36e3};
+constexpr spread<double> session_to_source{12e3, 25e3, 50e3};
+constexpr double chunk_digest_bytes = 16, cut_bytes = 5;  // specified: frame.hpp
+constexpr double allocation_grain = 64 * KiB;             // specified: DESIGN, allocation
+// README, bytes between two processes: identical disks with 2 GiB of data in 4 KiB pieces and longer ones; 72 KB of
+// digests are 2.2 times what 2 GiB in whole chunks have.
+constexpr double scatter_of_data = 2.2;
+constexpr double run_of_changes = 64 * KiB;         // guessed: changes come in runs of about this
+constexpr spread<double> round_trips{3.4, 3.9, 6};  // measured by bench/long_links; 6 guessed
+constexpr double window_bytes = 4 * MiB;       // guessed: what systems let be in flight; as bench/long_links has it
+constexpr unsigned connections_default = 16;   // as many as help, and this many at most
+constexpr double unflushed_likely = 32 * MiB;  // the engine writes out from the first 32 MiB on
+constexpr double unflushed_high = 512 * MiB;   // guessed: what a disk's own cache may hold
+constexpr spread<double> disk_rate_default{45e6, 60e6, 200e6};
+constexpr spread<double> link_rate_default{25e6, 125e6, 125e6};
+constexpr spread<double> round_trip_default{0.001, 0.02, 0.1};
+constexpr spread<double> ratio_default{1, 1.6, 3};
+constexpr spread<double> encode_default{0.71e9, 0.78e9, 0.85e9};
+constexpr double xxh3_rate = 24e9, sha256_rate = 1.36e9;
+
+spread<double> real(const spread<std::uint64_t>& value) {
+    return {static_cast<double>(value.low), static_cast<double>(value.likely), static_cast<double>(value.high)};
+}
+
+// Bytes at a rate: the most bytes at the least rate take longest.
+spread<double> seconds_for(const spread<double>& bytes, const spread<double>& rate) {
+    return {bytes.low / rate.high, bytes.likely / rate.likely, bytes.high / rate.low};
+}
+
+template <typename Join>
+spread<double> each(const spread<double>& left, const spread<double>& right, Join join) {
+    return {join(left.low, right.low), join(left.likely, right.likely), join(left.high, right.high)};
+}
+spread<double> plus(const spread<double>& left, const spread<double>& right) {
+    return each(left, right, [](double a, double b) { return a + b; });
+}
+spread<double> larger(const spread<double>& left, const spread<double>& right) {
+    return each(left, right, [](double a, double b) { return std::max(a, b); });
+}
+spread<double> smaller(const spread<double>& left, const spread<double>& right) {
+    return each(left, right, [](double a, double b) { return std::min(a, b); });
+}
+
+spread<std::uint64_t> whole(const spread<double>& bytes) {
+    const auto up = [](double value) { return static_cast<std::uint64_t>(std::ceil(value)); };
+    return {up(bytes.low), up(bytes.likely), up(bytes.high)};
+}
+
+// What one disk asks of each stage: bytes.
+struct demand {
+    double source_read = 0;
+    double target_read = 0;
+    double verify = 0;
+    spread<double> raw;      // sent and written: changed data without zero blocks
+    spread<double> digests;  // towards the source
+    double proofs = 0;       // towards the target
+};
+
+demand demand_of(const settled_disk& disk, const workload& what, const spread<double>& zero_share) {
+    const bool reread = what.verify == verify_level::reread;
+    const double size = static_cast<double>(disk.size), used = static_cast<double>(disk.used);
+    const double chunk = what.chunk_bytes, block = what.block_bytes;
+    const spread<double> changed = real(disk.changed);
+    demand result;
+    result.source_read = reread ? size : used;
+    result.verify = reread ? size : 0;
+    result.raw = {changed.low * (1 - zero_share.high), changed.likely * (1 - zero_share.likely),
+                  changed.high * (1 - zero_share.low)};
+    const double chunks_of_disk = std::ceil(size / chunk);
+    if (reread) result.proofs = chunk_digest_bytes * chunks_of_disk;
+    if (disk.full_copy) return result;
+
+    const double target_data = reread ? size : static_cast<double>(disk.target_used);
+    result.target_read = target_data;
+    const double dense = std::min(std::ceil(target_data / chunk), chunks_of_disk);
+    const spread<double> chunks{dense, std::min(dense * scatter_of_data, chunks_of_disk),
+                                std::min(std::ceil(target_data / std::min(allocation_grain, chunk)), chunks_of_disk)};
+    // A run of changes hits a chunk or not: the share of chunks that none hits falls with the runs that fit into one.
+    const double share = used > 0 ? std::min(changed.likely / used, 1.0) : 0;
+    const double scattered = 1 - std::pow(1 - share, std::max(chunk / run_of_changes, 1.0));
+    const spread<double> hit{std::min(std::ceil(changed.low / chunk), chunks.low),
+                             std::clamp(chunks.likely * scattered,
+                                        std::min(std::ceil(changed.likely / chunk), chunks.likely), chunks.likely),
+                             std::min(std::ceil(changed.high / block), chunks.high)};
+    // Blocks of zeroes are told as runs, so no more cuts cross than the target has blocks with data.
+    const double cuts_max = cut_bytes * std::ceil(static_cast<double>(disk.target_used) / block);
+    const auto digests = [&](double of_chunks, double changed_chunks) {
+        return chunk_digest_bytes * of_chunks + std::min(cut_bytes * (chunk / block) * changed_chunks, cuts_max);
+    };
+    result.digests = {digests(chunks.low, hit.low), digests(chunks.likely, hit.likely), digests(chunks.high, hit.high)};
+    return result;
+}
+
+class pipeline final : public estimate_model {
+public:
+    std::string name() const override { return "pipeline"; }
+    std::string summary() const override {
+        return "this engine: reading, sending and writing overlap, and the slowest sets the time";
+    }
+
+    estimate run(const workload& what) const override;
+};
+
+// The link's share of an estimate: bytes both ways, then what they take.
+struct crossing {
+    spread<double> to_target, to_source, raw;
+    spread<double> ratio{1, 1, 1};
+};
+
+void add_link(estimate& into, assumption_list& assumptions, const workload& what, const crossing& bytes) {
+    const workload_link& link = what.link;
+    const spread<double> rate = assumptions.take<spread<double>>(
+        link.rate, link_rate_default, "link rate", show_rate, "not given: a guess, 1 Gbit/s, a fifth of it at worst");
+    const spread<double> round_trip =
+        assumptions.take<spread<double>>(link.round_trip_s, round_trip_default, "link round trip in seconds",
+                                         show_number, "not given: a guess, from one building to two continents");
+    const spread<double> encode = assumptions.take<spread<double>>(
+        what.encode_rate, encode_default, "compression and encryption", show_rate,
+        "not given: README, data that does not compress between two processes on two cores");
+    const unsigned connections = assumptions.take<unsigned>(
+        link.connections, connections_default, "connections", [](const unsigned& n) { return std::to_string(n); },
+        "not given: as many as help, at most 16");
+
+    spread<double> carried = rate;
+    if (round_trip.high > 0) {
+        assumptions.add("in flight on a connection", format_size(static_cast<std::uint64_t>(window_bytes)),
+                        "a guess: what systems let be in flight");
+        const auto windows = [&](double seconds) {
+            return seconds > 0 ? connections * window_bytes / seconds : rate.high;
+        };
+        carried = smaller(carried, {windows(round_trip.high), windows(round_trip.likely), windows(round_trip.low)});
+    }
+    const auto limited = [&](const std::optional<double>& limit) {
+        return limit ? smaller(carried, exactly(*limit)) : carried;
+    };
+    const spread<double> there = seconds_for(bytes.to_target, limited(link.limit_to_target));
+    const spread<double> back = seconds_for(bytes.to_source, limited(link.limit_to_source));
+    const spread<double> encoding = seconds_for(bytes.raw, encode);
+    std::string reason = show_size(whole(bytes.to_target)) + " to the target and " + show_size(whole(bytes.to_source)) +
+                         " to the source, at " + show_rate(carried);
+    if (link.limit_to_target) reason += ", at most " + format_rate(*link.limit_to_target) + " to the target";
+    if (link.limit_to_source) reason += ", at most " + format_rate(*link.limit_to_source) + " to the source";
+    if (encoding.likely > std::max(there.likely, back.likely))
+        reason += "; compression and encryption are what is slow";
+    const spread<double> opening{round_trips.low * round_trip.low, round_trips.likely * round_trip.likely,
+                                 round_trips.high * round_trip.high};
+    into.phases.insert(into.phases.begin(),
+                       {"opening", opening, "round trips for connecting, TLS, the first and the last words"});
+    into.phases.push_back({"link", larger(larger(there, back), encoding), reason, true});
+    into.to_target = whole(bytes.to_target);
+    into.to_source = whole(bytes.to_source);
+}
+
+estimate pipeline::run(const workload& what) const {
+    check_workload(what);
+    estimate result;
+    result.model = name();
+    assumption_list assumptions(result.assumptions);
+    const bool reread = what.verify == verify_level::reread;
+    const std::vector<settled_disk> disks = settle_disks(what, assumptions, {.with_target = true, .with_size = true});
+
+    const spread<double> zero_share =
+        assumptions.take<spread<double>>(what.zero_share, exactly(0.0), "share of zero blocks in what changed",
+                                         show_number, "not given: none, so that no saving is promised");
+    const bool sha256 = reread || what.algorithm == digest_algorithm::sha256;
+    const spread<double> digest_rate = assumptions.take<spread<double>>(
+        what.digest_rate, exactly(sha256 ? sha256_rate : xxh3_rate), "digest rate", show_rate,
+        sha256 ? "not given: README, SHA-256 of one thread" : "not given: README, XXH3 of one thread");
+    const auto rate_of = [&](const std::optional<spread<double>>& of_disk, const std::optional<spread<double>>& of_all,
+                             const char* which, const settled_disk& disk) {
+        if (of_disk) return *of_disk;
+        return assumptions.take<spread<double>>(
+            of_all, disk_rate_default, std::string(which) + " rate of " + disk.label, show_rate,
+            "not given: from what the vendor's example reaches (45 MB/s) over the cap of Azure standard disks up to "
+            "S50 (60 MB/s) to that of a P30 (200 MB/s)");
+    };
+
+    spread<double> source_read, target_read, target_write, flush, verify;
+    double target_serial = 0;  // the slowest disk's reads and writes, if they share its throughput
+    double read_source_bytes = 0, read_target_bytes = 0, verify_bytes = 0;
+    crossing bytes;
+    for (const settled_disk& disk : disks) {
+        const demand needs = demand_of(disk, what, zero_share);
+        const disk_rates& own = disk.given->rates;
+        const spread<double> reads =
+            smaller(rate_of(own.source_read, what.rates.source_read, "source read", disk), digest_rate);
+        source_read = larger(source_read, seconds_for(exactly(needs.source_read), reads));
+        spread<double> target_reading;
+        if (needs.target_read > 0 || needs.verify > 0) {
+            const spread<double> rate =
+                smaller(rate_of(own.target_read, what.rates.target_read, "target read", disk), digest_rate);
+            target_reading = seconds_for(exactly(needs.target_read), rate);
+            verify = larger(verify, seconds_for(exactly(needs.verify), rate));
+        }
+        target_read = larger(target_read, target_reading);
+        const spread<double> writes = rate_of(own.target_write, what.rates.target_write, "target write", disk);
+        const spread<double> writing = seconds_for(needs.raw, writes);
+        target_write = larger(target_write, writing);
+        target_serial = std::max(target_serial, target_reading.high + writing.high);
+        flush = larger(flush, {0, std::min(needs.raw.likely, unflushed_likely) / writes.likely,
+                               std::min(needs.raw.high, unflushed_high) / writes.low});
+        read_source_bytes += needs.source_read;
+        read_target_bytes += needs.target_read;
+        verify_bytes += needs.verify;
+        bytes.raw = plus(bytes.raw, needs.raw);
+        const auto framed = [](double value) { return value * (1 + framing_share); };
+        bytes.to_target = plus(bytes.to_target, plus(session_to_target, exactly(framed(needs.proofs))));
+        bytes.to_source =
+            plus(bytes.to_source, plus(session_to_source, {framed(needs.digests.low), framed(needs.digests.likely),
+                                                           framed(needs.digests.high)}));
+    }
+
+    const std::string of_disks = disks.size() > 1 ? "; the slowest of the disks, side by side" : "";
+    const auto size_text = [](double value) { return decimal_size(static_cast<std::uint64_t>(value)); };
+    result.phases.push_back({"source-read", source_read,
+                             size_text(read_source_bytes) +
+                                 (reread ? ", the whole disk: reread ignores allocation" : ", all used data, once") +
+                                 of_disks,
+                             true});
+    result.phases.push_back({"target-read", target_read,
+                             (read_target_bytes > 0 ? size_text(read_target_bytes) + " to compare with"
+                                                    : std::string("nothing to compare with")) +
+                                 of_disks,
+                             true});
+    if (!what.link.one_machine) {
+        bytes.ratio =
+            assumptions.take<spread<double>>(what.compression_ratio, ratio_default, "compression ratio", show_number,
+                                             "not given: README, content half of which does not compress (1.6); from "
+                                             "content that does not at all to a guess of 3");
+        const spread<double> packed{bytes.raw.low / bytes.ratio.high, bytes.raw.likely / bytes.ratio.likely,
+                                    bytes.raw.high / bytes.ratio.low};
+        bytes.to_target = each(bytes.to_target, packed, [](double a, double b) { return a + b * (1 + framing_share); });
+        add_link(result, assumptions, what, bytes);
+    }
+    result.phases.push_back({"target-write", target_write,
+                             show_size(whole(bytes.raw)) + " of changed data; zeroes and holes cost nothing" + of_disks,
+                             true});
+    const double beside = target_serial;
+    result.phases.push_back({"flush", flush, "what is still in caches when the last block is written" + of_disks});
+    if (reread)
+        result.phases.push_back({"verify", verify, size_text(verify_bytes) + ", the target read again" + of_disks});
+    assumptions.add("in caches at the last flush", show_binary_size({0, 32ull << 20, 512ull << 20}),
+                    "at most what was written; the engine writes out early, the upper end is a guess");
+
+    result.full_copy = full_copy_of(what);
+    result.total_s = total_of(result.phases);
+    const estimate_phase* slowest = nullptr;
+    double slowest_high = 0;
+    for (const estimate_phase& phase : result.phases) {
+        if (!phase.overlapping) continue;
+        if (slowest == nullptr || phase.seconds.likely > slowest->seconds.likely) slowest = &phase;
+        slowest_high = std::max(slowest_high, phase.seconds.high);
+    }
+    result.total_s.high += std::max(beside - slowest_high, 0.0);
+    result.notes.emplace_back("reading, link and writing overlap: the slowest sets the time, most likely " +
+                              slowest->name);
+    result.notes.emplace_back(
+        "the upper end of the total counts the target's reads and writes one after the other, since one disk serves "
+        "both");
+    if (disks.size() > 1)
+        result.notes.emplace_back(
+            "the disks are synced side by side: each reads and writes at its own rate, link and processors are shared");
+    return result;
+}
+
+}  // namespace
+
+std::shared_ptr<const estimate_model> make_pipeline() {
+    return std::make_shared<pipeline>();
+}
+
+}  // namespace reprotect

@@ -1,0 +1,130 @@
+// The paper estimate as a user runs it: the vendor's row, disks by option and by list, prices, and what makes no sense.
+#include <catch2/catch.hpp>
+
+#include "support/tool_rig.hpp"
+
+namespace {
+
+using namespace reprotect::test;
+
+boost::json::object estimate_json(std::vector<std::string> words) {
+    words.insert(words.begin(), {REPROTECT_TOOL, "estimate", "--json"});
+    const command_result result = run_command(words);
+    INFO(result.errors);
+    REQUIRE(result.exit_code == 0);
+    return parse_json(result.output);
+}
+
+double number_at(const boost::json::object& document, const std::string& path) {
+    return at_path(document, path).to_number<double>();
+}
+
+TEST_CASE("the vendor's row is estimated phase by phase, with what was assumed and what it costs", "[tool]") {
+    const std::vector<std::string> row{"--model", "asr-2018",  "--size", "1TB",    "--used",
+                                       "127GB",   "--changed", "45GB",   "--rate", "45MB/s"};
+    const auto document = estimate_json(row);
+    CHECK(text_at(document, "model") == "asr-2018");
+    const auto& phases = document.at("phases").as_array();
+    REQUIRE(phases.size() == 3);
+    CHECK(phases[0].at("name") == "checksum");
+    CHECK(phases[0].at("likely_s").to_number<double>() == Approx(127e9 / 45e6));
+    CHECK(phases[1].at("likely_s").to_number<double>() == Approx(1000));
+    CHECK(phases[2].at("low_s").to_number<double>() == Approx(1200));
+    CHECK(number_at(document, "total.low_s") == Approx(127e9 / 45e6 + 1000 + 1200));
+    CHECK(number_at(document, "egress.to_target.likely_bytes") == Approx(45e9));
+    CHECK(document.at("cost").is_null());
+    CHECK_FALSE(at_path(document, "full_copy.needed").as_bool());
+
+    std::vector<std::string> line{REPROTECT_TOOL, "estimate"};
+    line.insert(line.end(), row.begin(), row.end());
+    line.insert(line.end(), {"--egress-from", "azure:westeurope", "--egress-to", "azure:northeurope"});
+    const command_result text = run_command(line);
+    CHECK(text.exit_code == 0);
+    CHECK(has(text.output, "checksum     47 min 02 s"));
+    CHECK(has(text.output, "cost"));
+    CHECK(has(text.output, "USD"));
+    CHECK(has(text.output, "if meant as"));
+}
+
+TEST_CASE("every default of an estimate is printed with where it comes from", "[tool]") {
+    const command_result result =
+        run_command({REPROTECT_TOOL, "estimate", "--used", "127GB", "--changed", "30GB..60GB"});
+    CHECK(result.exit_code == 0);
+    for (const char* const part :
+         {"model         pipeline", "assumed", "link rate", "guess", "to target", "full copy     no"})
+        CHECK(has(result.output, part));
+}
+
+TEST_CASE("several disks of one machine are estimated together", "[tool]") {
+    const auto one = estimate_json({"--used", "10GB", "--changed", "1GB", "--link", "100Mbit/s", "--source-read",
+                                    "1GB/s", "--target-read", "1GB/s", "--target-write", "1GB/s"});
+    const auto both =
+        estimate_json({"--disk", "root,used=10GB,changed=1GB", "--disk", "data,used=10GB,changed=1GB", "--link",
+                       "100Mbit/s", "--source-read", "1GB/s", "--target-read", "1GB/s", "--target-write", "1GB/s"});
+    CHECK(number_at(both, "egress.to_target.likely_bytes") ==
+          Approx(2 * number_at(one, "egress.to_target.likely_bytes")).epsilon(0.01));
+    CHECK(number_at(both, "total.likely_s") > 1.5 * number_at(one, "total.likely_s"));
+    const auto lost = estimate_json({"--used", "10GB", "--target", "deleted"});
+    CHECK(at_path(lost, "full_copy.needed").as_bool());
+    CHECK(has(text_at(lost, "full_copy.reason"), "deleted"));
+}
+
+TEST_CASE("a price book of one's own replaces the shipped one, which is a beginning for it", "[tool]") {
+    const tool_rig rig;
+    const command_result shipped = run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--json"});
+    REQUIRE(shipped.exit_code == 0);
+    CHECK(text_at(parse_json(shipped.output), "format") == "reprotect-prices-1");
+    const std::string file = rig.text_file("prices.json", shipped.output);
+    const command_result listed = run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices", file});
+    CHECK(listed.exit_code == 0);
+    CHECK(has(listed.output, "azure out"));
+    const command_result broken =
+        run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices",
+                     rig.text_file("bad.json", "{\n\"format\": \"reprotect-prices-1\",\n7}")});
+    CHECK(broken.exit_code == 2);
+    CHECK(has(broken.errors, "line 3"));
+}
+
+TEST_CASE("an estimate of what makes no sense ends with 2 and says which option", "[tool]") {
+    struct bad_line {
+        std::vector<std::string> words;
+        std::string says;
+    };
+    const bad_line lines[] = {
+        {{}, "needs to know how much there is"},
+        {{"a"}, "estimate takes options alone"},
+        {{"--used", "10G"}, "--used: "},
+        {{"--used", "-1"}, "--used"},
+        {{"--size", "1GB", "--used", "2GB"}, "used"},
+        {{"--used", "1GB", "--changed", "2GB"}, "changed"},
+        {{"--used", "1GB", "--changed", "3MB..2MB"}, "--changed: '3MB..2MB' is not in order"},
+        {{"--used", "1GB", "--changed", "1..2..3..4"}, "has too many parts"},
+        {{"--used", "1GB", "--rate", "0MB/s"}, "rate"},
+        {{"--used", "1GB", "--model", "asr-2019"}, "asr-2018"},
+        {{"--used", "1GB", "--round-trip", "20"}, "--round-trip: '20' is no duration"},
+        {{"--used", "1GB", "--initial-replication", "m"}, "is no duration"},
+        {{"--used", "1GB", "--compression", "x"}, "--compression: 'x' is no number"},
+        {{"--used", "1GB", "--zero-share", "30"}, "is no percentage"},
+        {{"--used", "1GB", "--zero-share", "130%"}, "more than all"},
+        {{"--used", "1GB", "--target", "gone"}, "--target: "},
+        {{"--disk", "used=1GB"}, "does not begin with a name"},
+        {{"--disk", "a,used"}, "is no KEY=VALUE"},
+        {{"--disk", "a,colour=red"}, "a disk has no 'colour'"},
+        {{"--disk", "a,used=1K"}, "--disk: a: used: "},
+        {{"--disk", "a,used=1GB", "--used", "1GB"}, "do not go together"},
+        {{"--used", "1GB", "--egress-from", "azure:westeurope"}, "go together"},
+        {{"--used", "1GB", "--egress-from", "azure:atlantis", "--egress-to", "internet"}, "atlantis"},
+        {{"--used", "1GB", "--prices", "/nonexistent/book.json"}, "book.json"},
+    };
+    for (const bad_line& bad : lines) {
+        std::vector<std::string> words{REPROTECT_TOOL, "estimate"};
+        words.insert(words.end(), bad.words.begin(), bad.words.end());
+        const command_result result = run_command(words);
+        INFO(bad.says << " in: " << result.errors);
+        CHECK((result.exit_code == 2 || result.exit_code == 3));
+        CHECK(has(result.errors, bad.says));
+        CHECK(result.output.empty());
+    }
+}
+
+}  // namespace

@@ -1,0 +1,210 @@
+// A figure is one value, or LOW..HIGH, or LOW..LIKELY..HIGH; a disk is a name and what is known of it, separated by commas.
+#include "estimate_arguments.hpp"
+
+#include "reprotect/units.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <type_traits>
+
+namespace reprotect::tool {
+namespace {
+
+std::vector<std::string> split(std::string_view text, std::string_view by) {
+    std::vector<std::string> parts;
+    while (true) {
+        const std::size_t end = text.find(by);
+        parts.emplace_back(text.substr(0, end));
+        if (end == std::string_view::npos) return parts;
+        text.remove_prefix(end + by.size());
+    }
+}
+
+double parse_number(const std::string& text) {
+    double value = 0;
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (problem != std::errc{} || end != text.data() + text.size() || !std::isfinite(value) || value < 0)
+        refuse_usage(fmt::format("'{}' is no number of zero or more", text));
+    return value;
+}
+
+// "20ms", "90s", "72m" or "72min", "1h12m".
+double parse_seconds(const std::string& text) {
+    struct unit {
+        std::string_view name;
+        double seconds;
+    };
+    static constexpr unit units[] = {{"ms", 0.001}, {"min", 60}, {"m", 60}, {"s", 1}, {"h", 3600}};
+    double total = 0;
+    std::string_view rest = text;
+    do {
+        const std::size_t digits = std::min(rest.find_first_not_of("0123456789."), rest.size());
+        const double count = digits == 0 ? -1 : parse_number(std::string(rest.substr(0, digits)));
+        rest.remove_prefix(digits);
+        const auto* const found = std::find_if(std::begin(units), std::end(units),
+                                               [&](const unit& each) { return rest.starts_with(each.name); });
+        if (count < 0 || found == std::end(units))
+            throw make_error(error_kind::usage, fmt::format("'{}' is no duration", text),
+                             {.device = {}, .hint = "as in 20ms, 90s, 72m or 1h12m"});
+        total += count * found->seconds;
+        rest.remove_prefix(found->name.size());
+    } while (!rest.empty());
+    return total;
+}
+
+double parse_percent(const std::string& text) {
+    if (!text.ends_with('%'))
+        throw make_error(error_kind::usage, fmt::format("'{}' is no percentage", text),
+                         {.device = {}, .hint = "as in 30%"});
+    const double value = parse_number(text.substr(0, text.size() - 1)) / 100;
+    if (value > 1) refuse_usage(fmt::format("{} is more than all", text));
+    return value;
+}
+
+double rate_of(const std::string& text) {
+    return parse_rate(text);
+}
+std::uint64_t size_of(const std::string& text) {
+    return parse_size(text);
+}
+
+template <typename Read>
+auto parse_spread(const std::string& text, Read read) {
+    using number = std::decay_t<decltype(read(text))>;
+    const std::vector<std::string> parts = split(text, "..");
+    if (parts.size() > 3)
+        throw make_error(error_kind::usage, fmt::format("'{}' has too many parts", text),
+                         {.device = {}, .hint = "a figure is VALUE, LOW..HIGH or LOW..LIKELY..HIGH"});
+    const number low = read(parts.front());
+    const number high = read(parts.back());
+    const number likely = parts.size() == 3 ? read(parts[1]) : static_cast<number>(low + (high - low) / 2);
+    if (low > high || likely < low || likely > high)
+        throw make_error(error_kind::usage, fmt::format("'{}' is not in order", text),
+                         {.device = {}, .hint = "LOW..LIKELY..HIGH, the lowest first"});
+    return spread<number>{low, likely, high};
+}
+
+// Of an option where it was given.
+template <typename Read>
+auto optional_value(const raw_line& line, const std::string& name, Read read)
+    -> std::optional<std::decay_t<decltype(read(name))>> {
+    if (!line.has(name)) return std::nullopt;
+    return value_option(line, name, read);
+}
+template <typename Read>
+auto optional_spread(const raw_line& line, const std::string& name, Read read) {
+    return optional_value(line, name, [&](const std::string& text) { return parse_spread(text, read); });
+}
+
+// A field of a disk, from its option or from --disk.
+void set_field(workload_disk& disk, const std::string& key, const std::string& value) {
+    if (key == "size")
+        disk.size_bytes = parse_size(value);
+    else if (key == "used")
+        disk.used_bytes = parse_size(value);
+    else if (key == "target-used")
+        disk.target_used_bytes = parse_size(value);
+    else if (key == "changed")
+        disk.changed_bytes = parse_spread(value, size_of);
+    else if (key == "target")
+        disk.target = parse_target_state(value);
+    else if (key == "source-read")
+        disk.rates.source_read = parse_spread(value, rate_of);
+    else if (key == "target-read")
+        disk.rates.target_read = parse_spread(value, rate_of);
+    else if (key == "target-write")
+        disk.rates.target_write = parse_spread(value, rate_of);
+    else
+        throw make_error(error_kind::usage, fmt::format("a disk has no '{}'", key),
+                         {.device = {},
+                          .hint = "there are size, used, target-used, changed, target, source-read, target-read and "
+                                  "target-write"});
+}
+
+workload_disk parse_disk(const std::string& text) {
+    const std::vector<std::string> parts = split(text, ",");
+    workload_disk disk;
+    disk.name = parts.front();
+    if (disk.name.empty() || disk.name.find('=') != std::string::npos)
+        throw make_error(error_kind::usage, fmt::format("'{}' does not begin with a name", text),
+                         {.device = {}, .hint = "as in --disk root,size=127GB,used=60GB,changed=3GB"});
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+        const std::size_t equals = parts[i].find('=');
+        if (equals == std::string::npos) refuse_usage(fmt::format("'{}' is no KEY=VALUE", parts[i]));
+        const std::string key = parts[i].substr(0, equals);
+        try {
+            set_field(disk, key, parts[i].substr(equals + 1));
+        } catch (const error& problem) {
+            throw error(problem.kind(), fmt::format("{}: {}: {}", disk.name, key, problem.what()), problem.detail());
+        }
+    }
+    return disk;
+}
+
+constexpr const char* one_disk_options[] = {"--size", "--used", "--target-used", "--changed", "--target"};
+
+std::vector<workload_disk> read_disks(const raw_line& line) {
+    std::vector<workload_disk> disks;
+    for (const std::string& text : line.repeated.at("--disk")) {
+        try {
+            disks.push_back(parse_disk(text));
+        } catch (const error& problem) {
+            throw error(problem.kind(), fmt::format("--disk: {}", problem.what()), problem.detail());
+        }
+    }
+    for (const char* const name : one_disk_options) {
+        if (!line.has(name)) continue;
+        if (!disks.empty() && line.has("--disk"))
+            refuse_usage(fmt::format("{} and --disk do not go together", name),
+                         "say what is known of each disk in its --disk");
+        if (disks.empty()) disks.emplace_back();
+        value_option(line, name, [&](const std::string& text) {
+            set_field(disks.front(), std::string(name).substr(2), text);
+            return 0;
+        });
+    }
+    if (disks.empty())
+        refuse_usage("estimate needs to know how much there is",
+                     "give --used and --changed (and --size), or --disk NAME,size=…,used=…,changed=… for each disk");
+    return disks;
+}
+
+}  // namespace
+
+void read_estimate_line(const raw_line& line, arguments& all) {
+    estimate_arguments& result = all.estimate;
+    if (line.has("--model")) result.model = line.values.at("--model");
+    result.list_prices = line.has("--list-prices");
+    result.price_file = path_option(line, "--prices");
+    if (line.has("--egress-from") != line.has("--egress-to"))
+        refuse_usage("--egress-from and --egress-to go together",
+                     "as in --egress-from azure:westeurope --egress-to internet");
+    if (line.has("--egress-from")) {
+        result.egress_from = line.values.at("--egress-from");
+        result.egress_to = line.values.at("--egress-to");
+    }
+    if (result.list_prices) return;
+
+    workload& what = result.what;
+    what.disks = read_disks(line);
+    what.rates.source_read = optional_spread(line, "--source-read", rate_of);
+    what.rates.target_read = optional_spread(line, "--target-read", rate_of);
+    what.rates.target_write = optional_spread(line, "--target-write", rate_of);
+    what.link.one_machine = line.has("--one-machine");
+    what.link.rate = optional_spread(line, "--link", rate_of);
+    what.link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
+    if (all.limit) what.link.limit_to_target = static_cast<double>(*all.limit);
+    what.link.connections = all.connections;
+    what.compression_ratio = optional_spread(line, "--compression", parse_number);
+    what.zero_share = optional_spread(line, "--zero-share", parse_percent);
+    what.effective_rate = optional_spread(line, "--rate", rate_of);
+    what.disk_rate = optional_value(line, "--disk-rate", rate_of);
+    what.initial_replication_s = optional_value(line, "--initial-replication", parse_seconds);
+    what.block_bytes = all.options.block_bytes;
+    what.chunk_bytes = all.options.chunk_bytes;
+    what.algorithm = all.options.algorithm;
+    what.verify = all.options.verify;
+}
+
+}  // namespace reprotect::tool
