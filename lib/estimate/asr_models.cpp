@@ -126,22 +126,14 @@ std::string at_rate(const std::string& what, const spread<std::uint64_t>& bytes,
            units.show(rate);
 }
 
-class asr_2018 final : public estimate_model {
+// What both have in common: the rate is filled in, then all is computed, also with the figures read in other units.
+class asr_model : public estimate_model {
 public:
-    std::string name() const override { return "asr-2018"; }
-    std::string summary() const override {
-        return "the vendor's first table: used data is read and changed data sent at one rate, and 20 to 30 minutes";
-    }
-
-    estimate run(const workload& what) const override {
+    estimate run(const workload& what) const final {
         check_workload(what);
         estimate result;
         assumption_list assumptions(result.assumptions);
-        workload complete = what;
-        complete.disk_rate.reset();
-        complete.effective_rate =
-            assumptions.take<spread<double>>(what.effective_rate, exactly(effective_rate_default), "effective rate",
-                                             show_rate, "not given: the vendor's example, 45 \"MBs\" read as MB/s");
+        const workload complete = completed(what, assumptions);
         compute(complete, result, assumptions);
         result.readings = read_in_other_units(complete, [this](const workload& other) {
             estimate reading;
@@ -153,7 +145,27 @@ public:
     }
 
 private:
-    void compute(const workload& what, estimate& into, assumption_list& assumptions) const {
+    virtual workload completed(const workload& what, assumption_list& assumptions) const = 0;
+    virtual void compute(const workload& what, estimate& into, assumption_list& assumptions) const = 0;
+};
+
+class asr_2018 final : public asr_model {
+public:
+    std::string name() const override { return "asr-2018"; }
+    std::string summary() const override {
+        return "the vendor's first table: used data is read and changed data sent at one rate, and 20 to 30 minutes";
+    }
+
+private:
+    workload completed(const workload& what, assumption_list& assumptions) const override {
+        workload complete = what;
+        complete.disk_rate.reset();
+        complete.effective_rate =
+            assumptions.take<spread<double>>(what.effective_rate, exactly(effective_rate_default), "effective rate",
+                                             show_rate, "not given: the vendor's example, 45 \"MBs\" read as MB/s");
+        return complete;
+    }
+    void compute(const workload& what, estimate& into, assumption_list& assumptions) const override {
         into.model = name();
         const volume all = volume_of(settle_disks(what, assumptions, {}));
         const spread<double> rate = *what.effective_rate;
@@ -175,7 +187,7 @@ private:
     }
 };
 
-class asr_2023 final : public estimate_model {
+class asr_2023 final : public asr_model {
 public:
     std::string name() const override { return "asr-2023"; }
     std::string summary() const override {
@@ -183,27 +195,16 @@ public:
                "recovery points";
     }
 
-    estimate run(const workload& what) const override {
-        check_workload(what);
-        estimate result;
-        assumption_list assumptions(result.assumptions);
+private:
+    workload completed(const workload& what, assumption_list& assumptions) const override {
         workload complete = what;
         complete.effective_rate.reset();
         complete.disk_rate = assumptions.take<double>(
             what.disk_rate, disk_rate_default, "disk rate", format_rate,
             "not given: the vendor's example, which is its documented cap of standard disks up to S50");
-        compute(complete, result, assumptions);
-        result.readings = read_in_other_units(complete, [this](const workload& other) {
-            estimate reading;
-            assumption_list ignored(reading.assumptions);
-            compute(other, reading, ignored);
-            return reading;
-        });
-        return result;
+        return complete;
     }
-
-private:
-    void compute(const workload& what, estimate& into, assumption_list& assumptions) const {
+    void compute(const workload& what, estimate& into, assumption_list& assumptions) const override {
         into.model = name();
         bool copies = false;
         for (const workload_disk& disk : what.disks) copies = copies || disk.target != target_state::usable;

@@ -1,19 +1,19 @@
 // Around the models: what is refused, the registry, costs, and the JSON of the command line's contract.
 #include "reprotect/estimate.hpp"
 
-#include "reprotect/error.hpp"
+#include "estimate/refusal.hpp"
 
 #include <boost/json.hpp>
 
 #include <catch2/catch.hpp>
 
-#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 using namespace reprotect;
+using namespace reprotect::test;
 namespace json = boost::json;
 
 namespace {
@@ -29,23 +29,6 @@ workload simple() {
 
 estimate run(const char* model, const workload& what) {
     return model_registry().find(model).run(what);
-}
-
-std::string refusal(const std::function<void()>& act) {
-    try {
-        act();
-    } catch (const error& why) {
-        CHECK(why.kind() == error_kind::usage);
-        CHECK(exit_code(why.kind()) == 2);
-        CHECK_FALSE(why.detail().hint.empty());
-        return why.what();
-    }
-    FAIL("accepted");
-    return {};
-}
-
-bool mentions(const std::string& text, const std::string& what) {
-    return text.find(what) != std::string::npos;
 }
 
 std::string assumed(const estimate& result, const std::string& name) {

@@ -1,35 +1,19 @@
 // Money is exact, prices are found by region, and traffic is billed through its tiers.
 #include "reprotect/prices.hpp"
 
-#include "reprotect/error.hpp"
+#include "estimate/refusal.hpp"
 
 #include <catch2/catch.hpp>
 
-#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 using namespace reprotect;
+using namespace reprotect::test;
 
 namespace {
-
-std::string refusal(const std::function<void()>& run) {
-    try {
-        run();
-    } catch (const error& why) {
-        CHECK(why.kind() == error_kind::usage);
-        CHECK_FALSE(why.detail().hint.empty());
-        return why.what();
-    }
-    FAIL("accepted");
-    return {};
-}
-
-bool mentions(const std::string& text, const std::string& what) {
-    return text.find(what) != std::string::npos;
-}
 
 egress_price tiered(price_unit unit, std::vector<price_tier> tiers) {
     egress_price price;

@@ -25,6 +25,49 @@ TEST_CASE("data that does not give the source's digest is never written, and fai
     CHECK(contents(target_disk, 4 * chunk) == before);
 }
 
+TEST_CASE("a source skips what its target calls finished only where somebody vouched for its state", "[peer]") {
+    memory_device source_disk(4 * chunk), target_disk(4 * chunk);
+    fill(source_disk, 0, 4 * chunk, 1);
+    source_config source = source_of(4 * chunk);
+    target_config target = target_of(4 * chunk);
+    target.generation = "monday";
+    target.finished_bytes = 2 * chunk;
+    bool skipped = false;
+    SECTION("the target's user, who asked for the session") {
+        skipped = true;
+    }
+    SECTION("its own") {
+        source.takes_generation = false;
+        source.generation = "monday";
+        skipped = true;
+    }
+    SECTION("nobody") {
+        source.takes_generation = false;
+    }
+    SECTION("somebody for another state") {
+        source.generation = "tuesday";
+    }
+    SECTION("nobody by name") {
+        target.generation.clear();
+    }
+    SECTION("half of a chunk") {
+        target.finished_bytes += block;
+    }
+    SECTION("more than there is") {
+        target.finished_bytes = 5 * chunk;
+    }
+    peer_rig rig(source_disk, target_disk, source, target, 1);
+    REQUIRE(rig.run());
+    if (skipped) {
+        CHECK_FALSE(rig.source_end->has_value());
+        CHECK(rig.source().finished_bytes() == 2 * chunk);
+        CHECK(contents(target_disk, 2 * chunk) == std::vector<std::byte>(2 * chunk));
+    } else {
+        CHECK(ended_badly(rig.source_end).kind() == error_kind::peer);
+        CHECK(contents(target_disk, 4 * chunk) == std::vector<std::byte>(4 * chunk));
+    }
+}
+
 TEST_CASE("a stop lets what is being written end, then flushes", "[peer]") {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
         INFO("seed " << seed);

@@ -197,6 +197,13 @@ TEST_CASE("after a lost connection a sync is tried again, as often as told, and 
         require_failure(rig.run(), kind);
         CHECK(rig.made == 2);
     }
+    SECTION("not where the disk that is here came to be used by somebody") {
+        memory_device here(c, "here");
+        rig.request.target = &here;
+        rig.attempts = {ended(1, lost()), ended(0, error(error_kind::in_use, "mounted", {.device = "here"}))};
+        require_failure(rig.run(), error_kind::in_use);
+        CHECK(rig.made == 2);
+    }
     SECTION("a limit on what is sent is one for all attempts") {
         rig.request.options.egress_max = 2'000'000;
         rig.attempts = {ended(1'000'000, lost()), ended(800'000, lost())};
