@@ -4,17 +4,21 @@
 
 #include "reprotect/checksum.hpp"
 #include "reprotect/credentials.hpp"
+#include "reprotect/probed_disk.hpp"
 #include "reprotect/rate_limiter.hpp"
 #include "reprotect/sync.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace reprotect {
+
+enum class peer_role;  // remote.hpp
 
 /// Where a server listens unless it is told otherwise; of no registered service.
 inline constexpr std::uint16_t port_default = 7722;
@@ -66,5 +70,32 @@ sync_report diff_with_remote(const sync_request& request, const std::string& rem
 /// As `checksum`, of a peer's disk; the digests are computed there. `sha256` alone (throws `usage`). Throws `error`.
 checksum_report checksum_remote(const std::string& remote, const checksum_options& options, const connect_options& how,
                                 sync_listener* listener = nullptr, std::stop_token cancel = {});
+
+inline constexpr link_traffic unlimited_traffic{std::numeric_limits<std::uint64_t>::max(),
+                                                std::numeric_limits<std::uint64_t>::max()};
+
+/// A peer's disk, and what keys its digests: for `make_probed_disk` of the other disk of the probe.
+struct far_probed_disk {
+    std::unique_ptr<probed_disk> disk;
+    digest_secret secret;
+};
+
+/// A disk at a peer, for a probe: read there, by as many threads and as deep as the server does (of the options `block_bytes` and
+/// `kept_bytes` count, the latter up to what the server keeps). It takes the rights that a checksum takes. A thread of its own
+/// keeps the connection alive until the disk's end. Connects now; that and all calls of the disk throw `error`, `peer` for what
+/// has to do with the network, TLS and the protocol. After a failure or a cancel the disk is of no use any more.
+/// `most`: what may cross for all of it, once the session has begun; calls that would take more throw `limit`. Beyond it may go one
+/// question, and of an allocation that is cut off what the kernel takes meanwhile.
+far_probed_disk probe_remote_disk(const std::string& remote, const sampling_options& options,
+                                  const connect_options& how, std::stop_token cancel = {},
+                                  const link_traffic& most = unlimited_traffic);
+
+/// What crossed so far for a disk that `probe_remote_disk` made (else throws `usage`), measuring the link included.
+link_traffic traffic_of(const probed_disk& far);
+
+/// Measures the connection to a disk that `probe_remote_disk` made (else throws `usage`) for about so long: round trips, then
+/// transfers both ways, of at most 16 MiB each and at least one whatever it takes; of what may cross they take half at most. One connection's rates, under `how.limit` if
+/// there is one. `far_is`: what that disk is to be in a sync. Not while the disk is being sampled.
+link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel = {});
 
 }  // namespace reprotect

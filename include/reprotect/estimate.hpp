@@ -21,6 +21,8 @@
 #include "reprotect/digest.hpp"
 #include "reprotect/geometry.hpp"
 #include "reprotect/prices.hpp"
+#include "reprotect/probe.hpp"
+#include "reprotect/spread.hpp"
 #include "reprotect/sync.hpp"
 
 #include <cstdint>
@@ -31,21 +33,6 @@
 #include <vector>
 
 namespace reprotect {
-
-/// A figure with its error bars, low <= likely <= high.
-template <typename Number>
-struct spread {
-    Number low{};
-    Number likely{};
-    Number high{};
-    friend bool operator==(const spread&, const spread&) = default;
-};
-
-/// A figure that is known.
-template <typename Number>
-constexpr spread<Number> exactly(Number value) {
-    return {value, value, value};
-}
 
 /// What became of the target's data. All but `usable` need a full copy.
 enum class target_state { usable, missing, deleted, corrupted, out_of_reach };
@@ -81,6 +68,16 @@ struct workload_link {
     std::optional<unsigned> connections{};         ///< 1 to 16
 };
 
+/// What the processors that both sides share do for a byte: seconds of one core. What is fast enough to be bound by them
+/// (disks in a cache, peers on one machine) is estimated by these.
+struct processor_costs {
+    unsigned cores = 1;
+    double source_read_s = 0;  ///< read and digested
+    double target_read_s = 0;
+    double write_s = 0;   ///< of changed data
+    double encode_s = 0;  ///< compressed, encrypted, sent, received and unpacked; nothing crosses on one machine
+};
+
 /// What is to be estimated. What is absent is assumed, and listed as such where the model needs it.
 struct workload {
     std::vector<workload_disk> disks{};  ///< at least one
@@ -91,6 +88,7 @@ struct workload {
     std::optional<spread<double>> zero_share{};         ///< of the changed data, what is zero blocks: 0 to 1; pipeline
     std::optional<spread<double>> digest_rate{};        ///< bytes a second that one disk's threads digest; pipeline
     std::optional<spread<double>> encode_rate{};  ///< bytes a second that compression and encryption take in; pipeline
+    std::optional<processor_costs> processors{};  ///< only where both sides share them; pipeline
     std::uint32_t block_bytes = block_bytes_default;
     std::uint32_t chunk_bytes = chunk_bytes_default;
     digest_algorithm algorithm = digest_algorithm::xxh3;
@@ -148,6 +146,7 @@ struct estimate {
     full_copy_estimate full_copy;
     std::vector<estimate_assumption> assumptions{};  ///< one for each input that was not given
     std::vector<std::string> notes{};                ///< what a reader should know, e.g. that a total is a lower bound
+    std::optional<probe_result> probe{};             ///< where the disks were looked at; whoever did sets it
     std::vector<unit_reading> readings{};  ///< the vendor's models: whole decimal or binary units read as others
 };
 

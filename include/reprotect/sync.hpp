@@ -24,6 +24,23 @@ enum class verify_level {
     reread,  ///< and the target is read again past its cache, every chunk against the source's SHA-256; ignores allocation
 };
 
+/// As long as no more than `to_source` bytes have crossed to the source's side, `to_target` may cross to the target's.
+struct traffic_step {
+    std::uint64_t to_source = 0;
+    std::uint64_t to_target = 0;
+    friend bool operator==(const traffic_step&, const traffic_step&) = default;
+};
+
+/// A bound on both directions together, for traffic that is paid by direction. What crosses to the source's side (digests, for
+/// the most part) is known only once it has crossed, and takes from what may cross to the target's: so the bound is a falling
+/// staircase. Which prices it comes from is not a session's business; `traffic_bill` (cost.hpp) makes one of money.
+struct traffic_bound {
+    std::vector<traffic_step> steps;  ///< `to_source` rises, `to_target` falls; beyond the last nothing may cross
+    std::string name;                 ///< for messages: "a cost of 1.50 USD"
+    bool empty() const noexcept { return steps.empty(); }
+    friend bool operator==(const traffic_bound&, const traffic_bound&) = default;
+};
+
 struct sync_options {
     std::uint32_t block_bytes = block_bytes_default;
     std::uint32_t chunk_bytes = chunk_bytes_default;
@@ -46,6 +63,10 @@ struct sync_options {
     /// count. At least 256 KiB (else `usage`); 0: no limit. The source's side keeps it; the target's tells the source, and stops where that
     /// does not. Means nothing between two disks of one machine.
     std::uint64_t egress_max = 0;
+    /// The same for both directions: stop in time, with `limit`, before what crossed is beyond the bound. Must allow `traffic_minimum`
+    /// (else `usage`). The side that sets it keeps it, whichever it is, on top of `egress_max`: a source's counts what comes back as
+    /// it comes; a target's settles at the beginning how much of the bound each direction gets, and tells the source. Empty: none.
+    traffic_bound traffic_max;
     /// What the source's state is called that this sync copies, and that does not change: a snapshot's name, an agent's token; at most
     /// 255 bytes, and `sha256` (else `usage`). From the first write on, what is finished is kept on record with its digests, and an
     /// interrupted sync of the same generation is not read again up to there, provided that nobody else wrote to the target
@@ -59,6 +80,16 @@ struct sync_options {
 
 /// Bytes of buffers that a session takes at least with these options.
 std::uint64_t memory_minimum(const sync_options& options);
+
+/// What a bound on both directions must allow at least with these options: greetings, and what both sides may have under way.
+traffic_step traffic_minimum(const sync_options& options);
+
+/// What may cross before a sync, for a look at a peer's disk, of what its limits allow: a quarter, so that most is left for the sync.
+/// The largest number there is where nothing limits it. Throws `usage` for limits that are too low for a look and a sync.
+traffic_step traffic_of_look(const sync_options& options);
+
+/// The options with what is left of their limits once that much has crossed. Throws `limit` where that is too little to begin with.
+sync_options with_limits_left(sync_options options, const traffic_step& crossed);
 
 /// Everything a sync touches. Pointers are borrowed and must outlive the call.
 struct sync_request {
@@ -130,6 +161,7 @@ struct sync_report {
     /// More where a link was lost. Then what was read, written and sent, and the total time, are of all of them; what the other side wrote
     /// counts as far as it came to tell.
     unsigned attempts = 1;
+    unsigned connections = 1;   ///< with a peer: of the last attempt, at the most, those counted that were being opened
     bool cache_passed = false;  ///< with `proof_level::reread`: the medium was read, not a cache
     std::vector<std::string> warnings;
     std::string source_in_use;  ///< who writes to the source meanwhile, or empty

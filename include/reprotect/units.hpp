@@ -23,4 +23,7 @@ std::string format_rate(double bytes_per_second);
 /// "0.35 s", "12 s", "3 min 20 s", "1 h 04 min".
 std::string format_duration(double seconds);
 
+/// "2026-11-22T09:17:35Z", now.
+std::string utc_now();
+
 }  // namespace reprotect

@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <limits>
 #include <optional>
 #include <system_error>
@@ -258,6 +260,15 @@ std::string format_duration(double seconds) {
     else
         std::snprintf(text, sizeof text, "%llu h %02u min", static_cast<unsigned long long>(whole / 3600),
                       static_cast<unsigned>(whole % 3600 / 60));
+    return text;
+}
+
+std::string utc_now() {
+    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
     return text;
 }
 

@@ -7,8 +7,11 @@
 #include <sys/fanotify.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <span>
 #include <string>
 
 namespace reprotect {
@@ -57,21 +60,25 @@ write_watch::write_watch(int descriptor, int server) : server_(server) {
 int write_watch::foreign_writer() {
     const pid_t own = ::getpid();
     int found = 0;
-    alignas(fanotify_event_metadata) char buffer[8192];
+    std::array<char, 8192> buffer{};
     for (;;) {
-        const ssize_t count = ::read(events_.get(), buffer, sizeof buffer);
+        const ssize_t count = ::read(events_.get(), buffer.data(), buffer.size());
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return found;
-        auto rest = static_cast<long>(count);
-        // The kernel merges what one process did between two calls, so our own writes fill no queue.
-        for (auto* event = reinterpret_cast<fanotify_event_metadata*>(buffer); FAN_EVENT_OK(event, rest);
-             event = FAN_EVENT_NEXT(event, rest)) {
-            const bool overflow = (event->mask & FAN_Q_OVERFLOW) != 0;
+        std::span<const char> rest(buffer.data(), static_cast<std::size_t>(count));
+        // The kernel merges what one process did between two calls, so our own writes fill no queue. It does not align the
+        // second event of a buffer, so each is copied.
+        while (rest.size() >= sizeof(fanotify_event_metadata)) {
+            fanotify_event_metadata event{};
+            std::memcpy(&event, rest.data(), sizeof event);
+            if (event.event_len < sizeof event || event.event_len > rest.size()) break;
+            rest = rest.subspan(event.event_len);
+            const bool overflow = (event.mask & FAN_Q_OVERFLOW) != 0;
             // Without privilege the kernel names only ourselves, and gives 0 for everybody else, the server included. With it,
             // 0 is somebody of another PID namespace.
-            const bool may_be_server = server_ != 0 && (event->pid == server_ || (event->pid == 0 && ::geteuid() != 0));
-            if (!overflow && (event->pid == own || may_be_server)) continue;
-            found = !overflow && event->pid > 0 ? event->pid : -1;
+            const bool may_be_server = server_ != 0 && (event.pid == server_ || (event.pid == 0 && ::geteuid() != 0));
+            if (!overflow && (event.pid == own || may_be_server)) continue;
+            found = !overflow && event.pid > 0 ? event.pid : -1;
         }
     }
 }

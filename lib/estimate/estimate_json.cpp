@@ -30,6 +30,50 @@ json::array phases_of(const std::vector<estimate_phase>& phases) {
     return result;
 }
 
+json::object spread_of(const spread<double>& value) {
+    return {{"low", value.low}, {"likely", value.likely}, {"high", value.high}};
+}
+
+void put(json::object& into, const char* name, const std::optional<spread<double>>& value) {
+    if (value)
+        into[name] = spread_of(*value);
+    else
+        into[name] = nullptr;
+}
+
+// Rates in bytes a second.
+json::object rates_of(const probe_result& seen) {
+    json::object rates;
+    put(rates, "source_read", seen.rates.source_read);
+    put(rates, "target_read", seen.rates.target_read);
+    put(rates, "compression", seen.rates.encode);
+    put(rates, "write", seen.rates.write ? std::optional(seen.rates.write->whole) : std::nullopt);
+    put(rates, "write_scattered", seen.rates.write ? std::optional(seen.rates.write->scattered) : std::nullopt);
+    put(rates, "link_to_target", seen.link ? std::optional(seen.link->to_target) : std::nullopt);
+    put(rates, "link_to_source", seen.link ? std::optional(seen.link->to_source) : std::nullopt);
+    put(rates, "round_trip_s", seen.link ? std::optional(seen.link->round_trip_s) : std::nullopt);
+    return rates;
+}
+
+json::object probe_of(const probe_result& seen) {
+    json::object out;
+    out["read_source_bytes"] = seen.read_source_bytes;
+    out["read_target_bytes"] = seen.read_target_bytes;
+    out["blocks_sampled"] = seen.blocks_sampled;
+    out["seed"] = seen.seed;
+    out["out_of_budget"] = seen.out_of_budget;
+    out["source_data_bytes"] = seen.source_data;
+    out["target_data_bytes"] = seen.target_data;
+    out["common_data_bytes"] = seen.common_data;
+    out["changed"] = bytes_of(seen.changed);
+    out["none_changed"] = seen.none_changed;
+    put(out, "zero_share", seen.zero_share);
+    put(out, "compression_ratio", seen.compression_ratio);
+    out["rates"] = rates_of(seen);
+    out["crossed"] = json::object{{"to_target", seen.crossed_to_target}, {"to_source", seen.crossed_to_source}};
+    return out;
+}
+
 }  // namespace
 
 std::string to_json(const estimate& result) {
@@ -53,6 +97,7 @@ std::string to_json(const estimate& result) {
         assumptions.push_back(json::object{
             {"name", valid_utf8(each.name)}, {"value", valid_utf8(each.value)}, {"source", valid_utf8(each.source)}});
     out["assumptions"] = std::move(assumptions);
+    if (result.probe) out["probe"] = probe_of(*result.probe);
     json::array notes;
     for (const std::string& note : result.notes) notes.emplace_back(valid_utf8(note));
     out["notes"] = std::move(notes);

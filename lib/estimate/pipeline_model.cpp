@@ -10,6 +10,8 @@
 //                  Both directions at once; at the link's rate, `--limit`, or what the connections' windows carry in a
 //                  round trip, whatever is least. Compression and encryption belong to it and may be what is slowest.
 //   target write   changed data without zero blocks
+//   contention     where both sides share processors, memory and perhaps a disk, what overlaps is in each other's way
+//   processors     where both sides share them and a probe measured it: all of the work by what a byte of it costs
 //   flush          what has not been written out when the last block comes
 //   verify         the whole target once more, with reread
 //
@@ -47,6 +49,10 @@ constexpr double window_bytes = 4 * MiB;       // guessed: what systems let be i
 constexpr unsigned connections_default = 16;   // as many as help, and this many at most
 constexpr double unflushed_likely = 32 * MiB;  // the engine writes out from the first 32 MiB on
 constexpr double unflushed_high = 512 * MiB;   // guessed: what a disk's own cache may hold
+// bench/predictions: of the other stages, how much the longest is longer where both sides share a machine.
+constexpr spread<double> contention_share{0, 0.25, 1};
+// On one machine. bench/predictions: opening disks, two records that are flushed, the last flush of what is clean.
+constexpr spread<double> opening_here{0.005, 0.02, 0.1};
 constexpr spread<double> disk_rate_default{45e6, 60e6, 200e6};
 constexpr spread<double> link_rate_default{25e6, 125e6, 125e6};
 constexpr spread<double> round_trip_default{0.001, 0.02, 0.1};
@@ -187,6 +193,34 @@ void add_link(estimate& into, assumption_list& assumptions, const workload& what
     into.to_source = whole(bytes.to_source);
 }
 
+// Where both sides share the cores, what each stage asks of them adds up.
+void add_processors(estimate& into, const processor_costs& costs, double source_bytes, double target_bytes,
+                    const spread<double>& raw) {
+    const auto seconds = [&](double changed) {
+        const double changes = changed * (costs.write_s + costs.encode_s);
+        return (source_bytes * costs.source_read_s + target_bytes * costs.target_read_s + changes) / costs.cores;
+    };
+    into.phases.push_back({"processors",
+                           {seconds(raw.low), seconds(raw.likely), seconds(raw.high)},
+                           "all that both sides do, on " + std::to_string(costs.cores) +
+                               (costs.cores == 1 ? " core" : " cores that they share"),
+                           true});
+}
+
+// All but the longest of the stages that overlap.
+void add_contention(estimate& into) {
+    spread<double> longest, all;
+    for (const estimate_phase& phase : into.phases) {
+        if (!phase.overlapping || phase.name == "processors") continue;
+        all = plus(all, phase.seconds);
+        longest = larger(longest, phase.seconds);
+    }
+    const auto times = [](double seconds, double share) { return seconds * share; };
+    const spread<double> beside = each(all, longest, [](double sum, double most) { return sum - most; });
+    into.phases.push_back({"contention", each(beside, contention_share, times),
+                           "what overlaps shares processors and memory: a part of all but the longest"});
+}
+
 estimate pipeline::run(const workload& what) const {
     check_workload(what);
     estimate result;
@@ -271,6 +305,12 @@ estimate pipeline::run(const workload& what) const {
     result.phases.push_back({"target-write", target_write,
                              show_size(whole(bytes.raw)) + " of changed data; zeroes and holes cost nothing" + of_disks,
                              true});
+    if (what.processors) {
+        add_processors(result, *what.processors, read_source_bytes, read_target_bytes, bytes.raw);
+        add_contention(result);
+        result.phases.insert(result.phases.begin(),
+                             {"records", opening_here, "opening the disks, records, and a flush of what is clean"});
+    }
     const double beside = target_serial;
     result.phases.push_back({"flush", flush, "what is still in caches when the last block is written" + of_disks});
     if (reread)

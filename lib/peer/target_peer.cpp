@@ -171,6 +171,7 @@ bool target_peer::plan_hole_run() {
             if (punches_++ == 0) punching_from_ = next_chunk_;
             punch give_back;
             give_back.ranges.add({begin, std::min(last, config_.disk_bytes) - begin});
+            punching_.add({begin, last - begin});
             if (writing_allowed())
                 actions_.emplace_back(std::move(give_back));
             else
@@ -286,7 +287,7 @@ std::vector<digest_cut> target_peer::cuts_of(std::uint64_t chunk, const pending_
 void target_peer::on(punched&& what) {
     REPROTECT_ASSERT(reads_ > 0 && punches_ > 0);
     --reads_;
-    --punches_;
+    if (--punches_ == 0) punching_ = {};
     counts_.deallocated += what.bytes;
 }
 
@@ -380,6 +381,8 @@ void target_peer::take(chunk_data&& what) {
         // Nothing is pending where we had a hole; anything else was decided.
         if (what.chunk < verdict_done_) return violation("data for a chunk that was decided");
         if (map_.find(what.chunk)) return violation("data for a chunk twice");
+        // It would be written beside the punch, which of the two comes last being anybody's guess.
+        if (punching_.overlaps(shape_.chunk(what.chunk))) return violation("data for a chunk that it called empty");
         at = pending_.emplace(what.chunk, pending_chunk{}).first;
         at->second.at = stage::known;
         at->second.hole = true;

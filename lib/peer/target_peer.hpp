@@ -185,6 +185,7 @@ private:
     std::uint64_t reads_ = 0;
     std::uint64_t punches_ = 0;        // in flight, of runs of chunks
     std::uint64_t punching_from_ = 0;  // nothing below is being punched while there are any
+    extent_set punching_;              // all that was asked for since there were none
     bool checkpointing_ = false;
 
     std::map<std::uint64_t, pending_chunk> pending_;

@@ -6,19 +6,27 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <functional>
+#include <future>
 #include <list>
+#include <thread>
 
 #include "base/assert.hpp"
 #include "base/caught_error.hpp"
+#include "reprotect/remote.hpp"
+#include "reprotect/units.hpp"
 #include "sync/lane_controller.hpp"
 #include "sync/map_exchange.hpp"
 #include "sync/retry.hpp"
+#include "sync/sample_exchange.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
 #include "wire/connection.hpp"
@@ -107,6 +115,7 @@ struct call {
     std::list<std::shared_ptr<lane_attempt>> attempts;  // shared with their coroutines
     client_purpose purpose = client_purpose::reader;
     bool lane_failed = false;
+    unsigned lanes_most = 1;
 };
 
 client_purpose purpose_of(asked_role role) {
@@ -116,6 +125,7 @@ client_purpose purpose_of(asked_role role) {
         case asked_role::target:
             return client_purpose::target;
         case asked_role::reader:
+        case asked_role::sampler:
             break;
     }
     return client_purpose::reader;
@@ -200,6 +210,7 @@ void call::tend_lanes() {
     lanes->observe(link.meter->sent_bytes + link.meter->received_bytes, have, std::chrono::steady_clock::now());
     // One that fails is not tried again: the session has what it needs.
     while (!lane_failed && have + attempts.size() < lanes->wanted()) open_lane();
+    lanes_most = std::max(lanes_most, have + static_cast<unsigned>(attempts.size()));
 }
 
 void call::open_lane() {
@@ -305,6 +316,7 @@ sync_report run_once(const sync_request& request, const std::string& remote, con
             }));
     self.run();
     if (result.failure) result.failure = with_last_words(self, *result.failure);
+    result.connections = self.lanes_most;
     return result;
 }
 
@@ -314,6 +326,290 @@ sync_report run_with(const sync_request& request, const std::string& remote, con
     return with_retries(how.retry, request,
                         [&](const sync_request& once) { return run_once(once, remote, how, mode); });
 }
+
+// ---- a disk that is sampled ----
+
+// Of an answer: a block that is no zeroes, with a count; and what else there is, signs of life too.
+constexpr std::uint64_t sample_bytes = sizeof(digest) + 1, answer_bytes = 4096;
+
+// The caller's thread asks and waits; another one has the connection, and keeps it alive between questions.
+class far_sampled_disk final : public probed_disk {
+public:
+    far_sampled_disk(const std::string& remote, const sampling_options& options, const connect_options& how,
+                     std::stop_token cancel, const link_traffic& most)
+        : name_(remote), how_(how), most_(most), self_(remote, how_, 1), wake_(self_.strand) {
+        wire_request wish;
+        wish.export_name = self_.name.disk;
+        wish.role = asked_role::sampler;
+        wish.mode = session_mode::compare;
+        wish.block_bytes = options.block_bytes;
+        wish.chunk_bytes = std::max(chunk_bytes_default, options.block_bytes);
+        wish.tool_version = REPROTECT_VERSION;
+        boost::asio::co_spawn(
+            self_.strand, converse(this, std::move(wish), options.kept_bytes),
+            boost::asio::bind_cancellation_slot(self_.cancelling.slot(),
+                                                [this](std::exception_ptr failure) { conversation_over(failure); }));
+        try {
+            thread_ = std::thread([this] { self_.run(); });
+        } catch (...) {
+            throw caught_error(name_);
+        }
+        try {
+            // Once it is done, there is a disk.
+            perform([](sample_client& with) { return with.keep_alive(); }, cancel);
+        } catch (...) {
+            end();
+            throw;
+        }
+    }
+    far_sampled_disk(const far_sampled_disk&) = delete;
+    far_sampled_disk& operator=(const far_sampled_disk&) = delete;
+    ~far_sampled_disk() override { end(); }
+
+    const std::string& name() const override { return name_; }
+    std::uint64_t size() const override { return client_->shape().disk_bytes; }
+    const digest_secret& secret() const noexcept { return client_->secret(); }
+    const link_traffic& most() const noexcept { return most_; }
+    link_traffic traffic() const;
+    error used_up() const {
+        const auto bound = [](std::uint64_t bytes, const char* way) {
+            return bytes == unlimited_traffic.sent ? "" : " " + format_size(bytes) + way;
+        };
+        return error(error_kind::limit,
+                     "looking at " + name_ + " would take more than may cross for it:" + bound(most_.sent, " there") +
+                         bound(most_.received, " back"),
+                     {.device = name_, .operation = "sample", .hint = "allow more, or sync without a look before it"});
+    }
+
+    std::vector<allocation_run> allocation(std::stop_token cancel) override {
+        std::vector<allocation_run> runs;
+        perform([&](sample_client& with) { return with.allocation(&runs); }, cancel);
+        return runs;
+    }
+    stretch_samples sample(std::span<const extent> stretches, bool keep, std::stop_token cancel) override;
+    std::vector<packed_batch> weigh(std::span<const std::uint64_t> offsets, std::stop_token cancel) override;
+
+    /// Seconds that so many bytes there and so many back took.
+    double transfer(std::uint64_t there, std::uint64_t back, std::stop_token cancel) {
+        double seconds = 0;
+        perform([&](sample_client& with) { return with.exchange_filler(there, back, &seconds); }, cancel);
+        return seconds;
+    }
+
+private:
+    using step = std::function<awaitable<void>(sample_client&)>;
+    struct task {
+        step begin;
+        std::promise<void> done;
+    };
+
+    static awaitable<void> converse(far_sampled_disk* disk, wire_request wish, std::uint64_t kept_bytes);
+    void perform(step what, const std::stop_token& cancel);
+    // Who waits goes, and the task with it, as soon as the promise is kept.
+    std::promise<void> take_promise() { return std::move(std::exchange(pending_, nullptr)->done); }
+    void conversation_over(std::exception_ptr why);
+    void end();
+
+    const std::string name_;
+    const connect_options how_;
+    const link_traffic most_;
+    call self_;
+    // On the strand.
+    boost::asio::steady_timer wake_;
+    std::optional<sample_client> client_;
+    task* pending_ = nullptr;
+    std::exception_ptr failure_;  // once the conversation is over
+    bool over_ = false, unwanted_ = false, is_bounded_ = false;
+    std::thread thread_;
+};
+
+awaitable<void> far_sampled_disk::converse(far_sampled_disk* disk, wire_request wish, std::uint64_t kept_bytes) {
+    const std::uint32_t block_bytes = wish.block_bytes;
+    const auto binding = co_await connect_and_ask(&disk->self_, std::move(wish));
+    wire_meter& meter = *disk->self_.link.meter;
+    meter.received_bytes_max = disk->most_.received;
+    disk->is_bounded_ = true;
+    sample_client& client = disk->client_.emplace(disk->self_.link, block_bytes, disk->how_.patience);
+    co_await client.begin(binding, kept_bytes);
+    while (true) {
+        if (!disk->pending_) {
+            disk->wake_.expires_after(client.keep_every());
+            boost::system::error_code woken;
+            auto token = boost::asio::redirect_error(boost::asio::use_awaitable, woken);
+            co_await disk->wake_.async_wait(token);
+        }
+        if (meter.sent_bytes >= disk->most_.sent) throw disk->used_up();
+        if (disk->pending_) {
+            awaitable<void> doing = disk->pending_->begin(client);
+            co_await std::move(doing);
+            disk->take_promise().set_value();
+        } else {
+            co_await client.keep_alive();
+        }
+    }
+}
+
+void far_sampled_disk::conversation_over(std::exception_ptr why) {
+    over_ = true;
+    try {
+        if (why) std::rethrow_exception(why);
+    } catch (...) {
+        const bool all_came = is_bounded_ && self_.link.meter->received_bytes >= most_.received;
+        failure_ = std::make_exception_ptr(all_came ? used_up() : with_last_words(self_, caught_error("")));
+    }
+    if (self_.link.stream) self_.link.stream->close();
+    if (pending_) take_promise().set_exception(failure_);
+    if (unwanted_) self_.over();
+}
+
+void far_sampled_disk::perform(step what, const std::stop_token& cancel) {
+    task mine{std::move(what), {}};
+    std::future<void> done = mine.done.get_future();
+    boost::asio::post(self_.strand, [this, &mine] {
+        pending_ = &mine;
+        if (over_) take_promise().set_exception(failure_);
+        wake_.cancel();
+    });
+    try {
+        const std::stop_callback on_cancel(cancel, [this] { self_.break_off(); });
+        done.get();
+    } catch (const error&) {
+        if (!cancel.stop_requested()) throw;
+    }
+    if (cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted", {.device = name_});
+}
+
+link_traffic far_sampled_disk::traffic() const {
+    // Shared: the waiter may be gone before the promise is done with being kept.
+    const auto counted = std::make_shared<std::promise<link_traffic>>();
+    boost::asio::post(self_.strand, [this, counted] {
+        const wire_meter* const meter = self_.link.meter.get();
+        counted->set_value(meter ? link_traffic{meter->sent_bytes, meter->received_bytes} : link_traffic());
+    });
+    return counted->get_future().get();
+}
+
+void far_sampled_disk::end() {
+    boost::asio::post(self_.strand, [this] {
+        unwanted_ = true;
+        if (over_) return self_.over();
+        self_.break_off();
+    });
+    thread_.join();
+}
+
+stretch_samples far_sampled_disk::sample(std::span<const extent> stretches, bool keep, std::stop_token cancel) {
+    const std::uint32_t block = client_->shape().block_bytes;
+    std::uint64_t reached = 0;
+    for (const extent& each : stretches) {
+        const bool inside = each.offset <= size() && each.length <= size() - each.offset;
+        if (each.empty() || each.offset < reached || !inside || each.offset % block != 0 ||
+            (each.length % block != 0 && each.end() != size()))
+            throw error(error_kind::usage, "a stretch that cannot be sampled", {.device = name_});
+        reached = each.end();
+    }
+    stretch_samples seen;
+    std::vector<extent> part;
+    std::uint64_t bytes = 0;
+    const auto ask = [&] {
+        if (part.empty()) return;
+        const bool fits = most_.received == unlimited_traffic.received ||
+                          traffic().received + bytes / block * sample_bytes + answer_bytes <= most_.received;
+        if (!fits) throw used_up();
+        perform([&](sample_client& with) { return with.sample(part, keep, &seen); }, cancel);
+        part.clear();
+        bytes = 0;
+    };
+    for (const extent& each : stretches) {
+        for (std::uint64_t at = each.offset; at < each.end();) {
+            if (part.size() == sample_stretches_max || bytes + block > sample_bytes_max) ask();
+            const std::uint64_t room = (sample_bytes_max - bytes) / block * block;
+            part.push_back({at, std::min(room, each.end() - at)});
+            at = part.back().end();
+            bytes += part.back().length;
+        }
+    }
+    ask();
+    return seen;
+}
+
+std::vector<packed_batch> far_sampled_disk::weigh(std::span<const std::uint64_t> offsets, std::stop_token cancel) {
+    std::uint64_t reached = 0;
+    for (const std::uint64_t each : offsets) {
+        if (each < reached || each >= size() || each % client_->shape().block_bytes != 0)
+            throw error(error_kind::usage, "a block that cannot be weighed", {.device = name_});
+        reached = each + 1;
+    }
+    std::vector<packed_batch> batches;
+    while (!offsets.empty()) {
+        // Parts of one length, so that no batch is made of a few that are left over.
+        const std::size_t parts = (offsets.size() + weigh_blocks_max - 1) / weigh_blocks_max;
+        const auto part = offsets.first((offsets.size() + parts - 1) / parts);
+        perform([&](sample_client& with) { return with.weigh(part, &batches); }, cancel);
+        offsets = offsets.subspan(part.size());
+    }
+    return batches;
+}
+
+// What a link does, by what crosses it.
+class link_meter {
+public:
+    link_meter(far_sampled_disk& disk, double seconds, std::stop_token cancel)
+        : disk_(disk), seconds_(seconds), cancel_(std::move(cancel)) {}
+
+    spread<double> round_trips() {
+        std::vector<double> seen;
+        double left = seconds_ * trips_share;
+        while (seen.size() < trips_least || (left > 0 && seen.size() < trips_most)) {
+            seen.push_back(disk_.transfer(0, 0, cancel_));
+            left -= seen.back();
+        }
+        const spread<double> trip = spread_of(std::move(seen));
+        trip_s_ = trip.likely;
+        return trip;
+    }
+
+    /// Bytes a second, there or back. Transfers are doubled until they take long against a round trip, as TCP takes that to
+    /// get going; those that then last are what counts.
+    spread<double> rate(bool there) {
+        const link_traffic before = disk_.traffic();
+        std::uint64_t allowed = (there ? disk_.most().sent - std::min(disk_.most().sent, before.sent)
+                                       : disk_.most().received - std::min(disk_.most().received, before.received)) /
+                                2;
+        std::uint64_t bytes = transfer_bytes_least;
+        if (allowed < bytes) throw disk_.used_up();
+        double left = seconds_ * (1 - trips_share) / 2;
+        std::vector<double> seen;
+        while (allowed >= bytes && (seen.empty() || (left > 0 && seen.size() < transfers_most))) {
+            allowed -= bytes;
+            const double took = disk_.transfer(there ? bytes : 0, there ? 0 : bytes, cancel_);
+            left -= took;
+            const bool lasts = took >= std::max(transfer_s_least, trip_s_ * trips_of_transfer);
+            const bool grows = !lasts && bytes < filler_bytes_max && left > 2 * took && allowed >= 2 * bytes;
+            // At least half of it was the transfer's: a round trip may have been a quick one.
+            if (!grows) seen.push_back(static_cast<double>(bytes) / std::max(took - trip_s_, took / 2));
+            if (grows) bytes *= 2;
+        }
+        return spread_of(std::move(seen));
+    }
+
+private:
+    // Guessed, all of them.
+    static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10;
+    static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20;
+    static constexpr std::uint64_t transfer_bytes_least = 64 << 10;
+
+    static spread<double> spread_of(std::vector<double> values) {
+        std::ranges::sort(values);
+        const double middle = values[values.size() / 2];
+        return {values.front(), middle, values.back()};
+    }
+
+    far_sampled_disk& disk_;
+    const double seconds_;
+    const std::stop_token cancel_;
+    double trip_s_ = 0;
+};
 
 }  // namespace
 
@@ -369,6 +665,34 @@ checksum_report checksum_remote(const std::string& remote, const checksum_option
     } catch (...) {
         throw with_last_words(self, caught_error(""));
     }
+}
+
+far_probed_disk probe_remote_disk(const std::string& remote, const sampling_options& options,
+                                  const connect_options& how, std::stop_token cancel, const link_traffic& most) {
+    check_geometry({0, std::max(chunk_bytes_default, options.block_bytes), options.block_bytes});
+    auto disk = std::make_unique<far_sampled_disk>(remote, options, how, std::move(cancel), most);
+    far_probed_disk result;
+    result.secret = disk->secret();
+    result.disk = std::move(disk);
+    return result;
+}
+
+link_traffic traffic_of(const probed_disk& far) {
+    const auto* const disk = dynamic_cast<const far_sampled_disk*>(&far);
+    if (!disk) throw error(error_kind::usage, "there is no link to this disk", {.device = far.name()});
+    return disk->traffic();
+}
+
+link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel) {
+    auto* const disk = dynamic_cast<far_sampled_disk*>(&far);
+    if (!disk) throw error(error_kind::usage, "there is no link to this disk", {.device = far.name()});
+    link_meter meter(*disk, std::max(seconds, 0.0), std::move(cancel));
+    link_rates rates;
+    rates.round_trip_s = meter.round_trips();
+    const spread<double> there = meter.rate(true), back = meter.rate(false);
+    rates.to_target = far_is == peer_role::target ? there : back;
+    rates.to_source = far_is == peer_role::target ? back : there;
+    return rates;
 }
 
 }  // namespace reprotect

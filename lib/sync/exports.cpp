@@ -1,12 +1,21 @@
 // Who asks for what it may not know of hears the same as for what there is not.
 #include "sync/exports.hpp"
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <algorithm>
+#include <chrono>
+#include <optional>
 
 #include "base/utf8.hpp"
 
 namespace reprotect {
 namespace {
+
+using namespace std::chrono_literals;
+constexpr auto let_go_within = 500ms;  // guessed: to close a disk takes a few milliseconds
 
 [[noreturn]] void misconfigured(const std::string& what, const std::string& hint) {
     throw error(error_kind::usage, what, {.operation = "listen", .hint = hint});
@@ -14,8 +23,31 @@ namespace {
 
 }  // namespace
 
+boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    boost::asio::steady_timer pause(on);
+    const auto until = std::chrono::steady_clock::now() + let_go_within;
+    while (true) {
+        std::optional<export_lease> taken;
+        std::optional<error> refused;
+        try {
+            taken.emplace(exports->lease(wish, who));
+        } catch (const error& why) {
+            refused = why;
+        }
+        if (taken) co_return std::move(*taken);
+        if (refused->kind() != error_kind::in_use || std::chrono::steady_clock::now() > until) throw *refused;
+        pause.expires_after(10ms);
+        co_await pause.async_wait(boost::asio::use_awaitable);
+    }
+}
+
 bool writes(const wire_request& wish) {
     return wish.role == asked_role::source && wish.mode == session_mode::sync;
+}
+
+bool only_looks(const wire_request& wish) {
+    return wish.role == asked_role::reader || wish.role == asked_role::sampler;
 }
 
 export_table::export_table(const server_options& options) : options_(options) {
@@ -51,7 +83,8 @@ const server_export* export_table::find(const wire_request& wish, const authenti
 
 export_lease export_table::lease(const wire_request& wish, const authenticated_client& who) {
     // The handshake vouches for what a key is used for.
-    if (who.purpose_bound && static_cast<unsigned>(who.purpose) != static_cast<unsigned>(wish.role))
+    const asked_role needs = wish.role == asked_role::sampler ? asked_role::reader : wish.role;
+    if (who.purpose_bound && static_cast<unsigned>(who.purpose) != static_cast<unsigned>(needs))
         throw error(error_kind::permission, "the request is for another role than the handshake was for",
                     {.operation = "open"});
     if (wish.mode != session_mode::sync && wish.mode != session_mode::dry_run && wish.mode != session_mode::compare)

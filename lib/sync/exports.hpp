@@ -1,6 +1,8 @@
 // What a server offers, to whom, and who has what at the moment.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -48,8 +50,15 @@ private:
     std::map<std::string, std::shared_ptr<use>> uses_;  // shared with the leases, which may outlive the table
 };
 
+/// As `export_table::lease`, on the table's thread. A session that is over lets go of its disk a moment after its goodbye: so who comes
+/// right after it is not refused at once where somebody has the disk.
+boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who);
+
 /// Whether the server's disk is to be written to.
 bool writes(const wire_request& wish);
+
+/// Whether something else than a session is wished for: no peers, one connection, and nothing is written.
+bool only_looks(const wire_request& wish);
 
 /// The options of a session that was asked for: the client's wishes, this side's resources.
 sync_options options_for(const sync_options& ours, const wire_request& wish);

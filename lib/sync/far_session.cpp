@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/caught_error.hpp"
@@ -17,6 +18,7 @@
 #include "reprotect/units.hpp"
 #include "sync/far_disk.hpp"
 #include "sync/session.hpp"
+#include "sync/traffic_bound.hpp"
 
 namespace reprotect {
 namespace {
@@ -28,6 +30,8 @@ constexpr std::uint64_t status_every_written = 1 << 20;  // guessed: some 30 byt
 constexpr std::size_t changes_per_frame = 8192;
 // Of a limit on what is sent: for handshakes of more lanes, what else a side says, and its last words. A guess.
 constexpr std::uint64_t egress_reserve = 96 << 10;
+// Of a bound on both directions, once all was sent: for what the other side still says of it. The same guess.
+constexpr std::uint64_t last_words_reserve = 96 << 10;
 constexpr std::size_t changes_max = std::size_t{1} << 24;  // a guess: half a GiB of them
 
 std::uint64_t microseconds(double seconds) {
@@ -69,7 +73,10 @@ void session::on_frame(session_frame&& what) {
         if (auto* source = std::get_if<source_counts>(&status->counts)) far_source_ = *source;
         if (auto* target = std::get_if<target_counts>(&status->counts)) far_target_ = *target;
         far_proved_bytes_ = status->proved_bytes;
-        return report_progress(false);
+        report_progress(false);
+        // It counts, too, and may be all that comes for a long time.
+        if (source_peer_ && !request_.options.traffic_max.empty()) guarded([this] { exchange(); });
+        return;
     }
     if (auto* notice = std::get_if<wire_notice>(&what)) {
         if (far_warnings_.size() >= 64) return;  // a guess: more is not worth reading
@@ -114,34 +121,66 @@ void session::on_payload_released() {
 }
 
 void session::on_batch_encoded() {
-    if (egress_max_ == 0 || !source_peer_) return;
+    if (!is_bounded() || !source_peer_) return;
     guarded([this] { exchange(); });
+}
+
+bool session::stop_at_limit(const std::string& why) {
+    egress_reached_ = true;
+    events_.push_back(
+        {far_->here,
+         stop{error(error_kind::limit, why,
+                    {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"})}});
+    return true;
 }
 
 // What a limit leaves is handed out as payload that is not compressed; once it is, there may be more. Where nothing is left, the
 // source stops. True if there is an event more.
+//
+// Of a bound on both directions the source hands out what is left if three windows more came back. What comes back until it looks
+// again is one window at most, and what it cannot hold up any more another one: so it stops, at the latest, where what it sent
+// already is too much for two.
 bool session::mind_egress() {
-    if (egress_max_ == 0 || egress_reached_ || concluding_ || done_sides_[static_cast<std::size_t>(far_->here)])
+    if (!far_ || !is_bounded() || egress_reached_ || concluding_ || done_sides_[static_cast<std::size_t>(far_->here)])
         return false;
-    const auto stop_here = [this] {
-        const bool ours = request_.options.egress_max == egress_max_;
-        egress_reached_ = true;
-        events_.push_back(
-            {far_->here,
-             stop{error(
-                 error_kind::limit,
-                 "stopped before more than " + std::to_string(egress_max_) + " bytes (" + format_size(egress_max_) +
-                     ") were sent to the target" + (ours ? "" : ", as its side asked"),
-                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"})}});
-        return true;
-    };
+    const traffic_bound& both = request_.options.traffic_max;
     channel& link = *far_->link;
-    // A target only sees to it that its source kept the limit.
-    if (target_peer_) return link.received().total > egress_max_ && stop_here();
+    const auto stop_by_egress = [&] {
+        const bool ours = request_.options.egress_max == egress_max_;
+        return stop_at_limit("stopped before more than " + std::to_string(egress_max_) + " bytes (" +
+                             format_size(egress_max_) + ") were sent to the target" +
+                             (ours ? "" : ", as its side asked"));
+    };
+    const auto stop_by_bound = [&] {
+        const bool push = far_->here == side::source;
+        const std::uint64_t sent = link.sent().total, received = link.received().total;
+        return stop_at_limit("stopped before " + on_one_line(both.name) + " was exceeded, with " +
+                             format_size(push ? sent : received) + " sent to the target and " +
+                             format_size(push ? received : sent) + " to the source");
+    };
+    if (target_peer_) {
+        // A target only sees to it that its source kept the limit.
+        if (egress_max_ != 0 && link.received().total > egress_max_)
+            return both.empty() ? stop_by_egress() : stop_by_bound();
+        const bool told_all = target_peer_->decided_bytes() == disk_bytes();
+        const std::uint64_t ahead = told_all ? last_words_reserve : back_window(request_.options);
+        return back_max_ != 0 && back_max_ - std::min(back_max_, ahead) < link.sent_at_most() && stop_by_bound();
+    }
     const bool held_back = source_peer_->is_held_back();
-    if (phase_ == sync_phase::flush && !held_back) return false;  // all has been sent
+    const bool sent_all = phase_ == sync_phase::flush && !held_back;
     const std::uint64_t bound = link.sent_at_most() + egress_reserve;
-    const std::uint64_t left = egress_max_ - std::min(egress_max_, bound);
+    std::uint64_t most = egress_max_ == 0 ? std::numeric_limits<std::uint64_t>::max() : egress_max_;
+    bool both_count = false;
+    if (!both.empty()) {
+        const std::uint64_t received = link.received().total, window = back_window(request_.options);
+        if (allowed_to_target(both, received + (sent_all ? last_words_reserve : 2 * window)) < bound)
+            return stop_by_bound();
+        const std::uint64_t by_both = allowed_to_target(both, received + 3 * window);
+        both_count = by_both <= most;
+        most = std::min(most, by_both);
+    }
+    if (sent_all) return false;
+    const std::uint64_t left = most - std::min(most, bound);
     // Of each 64 bytes one is for what describes the others. Where that was too little, less is left, and allowed.
     const std::uint64_t allowed = source_peer_->sent_payload_bytes() + left / 64 * 63;
     if (allowed < egress_allowed_ || (held_back && allowed > egress_allowed_)) {
@@ -150,7 +189,7 @@ bool session::mind_egress() {
         return true;
     }
     if (!held_back && left != 0) return false;
-    if (link.all_encoded()) return stop_here();
+    if (link.all_encoded()) return both_count ? stop_by_bound() : stop_by_egress();
     link.flush_data();
     return false;
 }
@@ -255,7 +294,7 @@ void session::accept_hello(hello&& what) {
     if (is_here(side::source)) {
         // The lower limit holds, whoever set it.
         if (egress_max_ == 0 || (what.egress_max != 0 && what.egress_max < egress_max_)) egress_max_ = what.egress_max;
-        if (egress_max_ != 0) events_.push_back({side::source, payload_allowed{0}});
+        if (is_bounded()) events_.push_back({side::source, payload_allowed{0}});
     }
     events_.push_back({far_->here, message(std::move(what))});
     far_->link->resume();

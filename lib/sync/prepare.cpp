@@ -3,27 +3,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <random>
 
 #include "base/assert.hpp"
 #include "base/buffer_pool.hpp"
 #include "base/caught_error.hpp"
+#include "base/utf8.hpp"
 #include "codec/digester.hpp"
 #include "device/same_disk.hpp"
 #include "reprotect/units.hpp"
+#include "sync/traffic_bound.hpp"
 
 namespace reprotect {
 namespace {
-
-std::string now_utc() {
-    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-    std::tm parts{};
-    gmtime_r(&now, &parts);
-    char text[32];
-    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return text;
-}
 
 std::optional<std::uint64_t> fit_sizes(const sync_request& request, device& source, device& target, session_mode mode) {
     const std::uint64_t want = source.size();
@@ -300,6 +292,13 @@ void check_options(const sync_options& options, std::uint64_t source_bytes) {
     if (options.egress_max != 0 && options.egress_max < egress_least)
         throw error(error_kind::usage, format_size(options.egress_max) + " are too few for a session with a peer",
                     {.hint = "--max-egress takes at least " + format_size(egress_least)});
+    if (!options.traffic_max.empty() && !allows_minimum(options.traffic_max, options)) {
+        const traffic_step least = traffic_minimum(options);
+        throw error(error_kind::usage,
+                    on_one_line(options.traffic_max.name) + " is too little for a session with a peer",
+                    {.hint = "it must allow at least " + format_size(least.to_target) + " to the target and " +
+                             format_size(least.to_source) + " to the source"});
+    }
     if (!options.within) return;
     if (options.verify == verify_level::reread)
         throw error(error_kind::usage, "a sync within an extent set cannot be proved by reading the whole target again",
@@ -373,7 +372,7 @@ state_record make_record(const device& source, const device& target, std::uint64
     record.session = session;
     record.generation = generation;
     record.status = status;
-    record.updated = now_utc();
+    record.updated = utc_now();
     return record;
 }
 

@@ -73,6 +73,7 @@ std::string to_json(const sync_report& report) {
                          : json::value{{"generation", valid_utf8(report.generation)},
                                        {"not_read", {{{"offset", 0}, {"length", report.trusted_bytes}}}}};
     out["attempts"] = report.attempts;
+    out["connections"] = report.connections;
     out["cache_passed"] =
         report.verified == proof_level::reread ? json::value(report.cache_passed) : json::value(nullptr);
     out["source_in_use"] = text_or_null(report.source_in_use);

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <fstream>
 #include <iterator>
 #include <mutex>
 #include <utility>
 
+#include "base/utf8.hpp"
 #include "reprotect/units.hpp"
 #include "sync/prepare.hpp"
+#include "sync/traffic_bound.hpp"
 
 namespace reprotect {
 namespace {
@@ -47,6 +50,28 @@ void add_earlier(sync_report& to, sync_report&& before) {
     to.warnings = std::move(before.warnings);
 }
 
+// Of an attempt that came to no session nothing was counted. A guess: a handshake with certificates, and a refusal.
+constexpr std::uint64_t uncounted_attempt_bytes = 16 << 10;
+
+// What the other side had sent when the link was lost, and nobody here counts: at most what it was allowed to have under way, and what
+// a kernel takes for us without asking: of a connection the third number of tcp_rmem (tcp(7)), 6 MiB where nobody set it.
+std::uint64_t received_unread_max() {
+    constexpr std::uint64_t least = 8 << 20;
+    std::ifstream file("/proc/sys/net/ipv4/tcp_rmem");
+    std::uint64_t low = 0, usual = 0, most = 0;
+    return file >> low >> usual >> most ? std::max(most, least) : least;
+}
+
+traffic_step under_way(const sync_options& options, bool push, unsigned connections) {
+    const std::uint64_t unread = received_unread_max() * connections;
+    if (push) return {std::min(back_window(options), unread), 0};
+    return {0, std::min(data_window(options), unread)};
+}
+
+std::uint64_t less(std::uint64_t from, std::uint64_t bytes) {
+    return from - std::min(from, bytes);
+}
+
 void wait(std::chrono::milliseconds pause, const std::stop_token& cancel) {
     std::mutex mutex;
     std::condition_variable_any never;
@@ -61,17 +86,36 @@ error used_up(std::uint64_t egress_max, std::uint64_t sent) {
                  {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
 }
 
+error used_up(const traffic_bound& bound, const sync_report& so_far, const traffic_step& uncounted) {
+    return error(error_kind::limit,
+                 "the connection was lost, and what is left of " + on_one_line(bound.name) +
+                     " is too little to go on: " + format_size(so_far.to_target.total()) +
+                     " were sent to the target and " + format_size(so_far.to_source.total()) +
+                     " to the source, and up to " + format_size(uncounted.to_target + uncounted.to_source) +
+                     " more may have been under way",
+                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
+}
+
 }  // namespace
 
 sync_report with_retries(const retry_policy& how, sync_request request,
                          const std::function<sync_report(const sync_request&)>& attempt) {
     const auto begun = clock::now();
     const std::uint64_t egress_max = request.options.egress_max;
+    const traffic_bound traffic_max = request.options.traffic_max;
+    traffic_step uncounted;
     bool met = false;       // a session was under way: the peer is one that we know
     unsigned failures = 0;  // in a row
     std::optional<sync_report> whole;
     for (unsigned attempts = 1;; ++attempts) {
         sync_report report = attempt(request);
+        traffic_step more;
+        if (report.to_target.total() + report.to_source.total() == 0)
+            more = {uncounted_attempt_bytes, uncounted_attempt_bytes};
+        else if (report.failure && report.failure->detail().connection_lost)
+            more = under_way(request.options, request.source != nullptr, report.connections);
+        uncounted.to_source += more.to_source;
+        uncounted.to_target += more.to_target;
         if (report.bytes.written != 0) failures = 0;
         if (whole) add_earlier(report, std::move(*whole));
         whole = std::move(report);
@@ -82,10 +126,18 @@ sync_report with_retries(const retry_policy& how, sync_request request,
         met = met || why.detail().connection_lost;
         if (!met || !may_pass(why, request.target) || failures == how.attempts) return std::move(*whole);
         if (egress_max != 0) {
-            const std::uint64_t sent = whole->to_target.total();
-            request.options.egress_max = egress_max - std::min(egress_max, sent);
+            const std::uint64_t sent = whole->to_target.total() + uncounted.to_target;
+            request.options.egress_max = less(egress_max, sent);
             if (request.options.egress_max < egress_least) {
                 whole->failure = used_up(egress_max, sent);
+                return std::move(*whole);
+            }
+        }
+        if (!traffic_max.empty()) {
+            request.options.traffic_max = left_of(traffic_max, {whole->to_source.total() + uncounted.to_source,
+                                                                whole->to_target.total() + uncounted.to_target});
+            if (!allows_minimum(request.options.traffic_max, request.options)) {
+                whole->failure = used_up(traffic_max, *whole, uncounted);
                 return std::move(*whole);
             }
         }

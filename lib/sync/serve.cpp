@@ -1,5 +1,6 @@
 // A connection's way: accepted -> a slot among the unknown -> TLS -> the opening, where it says what it wants -> decided -> the
-// disk is opened -> a session, or a digest map. Each is a coroutine on a strand of its own; what blocks goes to the workers.
+// disk is opened -> a session, a digest map or samples. Each is a coroutine on a strand of its own; what blocks goes to the
+// workers.
 //
 // The unknown cost little: 4 KiB, ten seconds and one of 1,024 slots each, a few for one address; when the slots are used up
 // the oldest goes, so that who is quick to say who it is gets in past any number of those who never do.
@@ -28,6 +29,7 @@
 #include "sync/discretion.hpp"
 #include "sync/exports.hpp"
 #include "sync/map_exchange.hpp"
+#include "sync/sample_exchange.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
 #include "wire/connection.hpp"
@@ -98,6 +100,7 @@ event_fields with(event_fields list, std::string key, std::string value) {
 
 const char* role_of(const wire_request& wish) {
     if (wish.role == asked_role::reader) return "reader";
+    if (wish.role == asked_role::sampler) return "sampler";
     return wish.role == asked_role::source ? "source" : "target";
 }
 
@@ -183,7 +186,9 @@ private:
     awaitable<void> secure(std::shared_ptr<visitor> guest);
     awaitable<void> converse(std::shared_ptr<visitor> guest);
     awaitable<void> take_lane(std::shared_ptr<visitor> guest, opening* first, lane_token token);
-    awaitable<void> give_map(std::shared_ptr<visitor> guest);
+    awaitable<void> let_look(std::shared_ptr<visitor> guest, std::array<std::byte, 32> binding);
+    awaitable<std::uint64_t> give_map(std::shared_ptr<visitor> guest);
+    awaitable<std::uint64_t> give_samples(std::shared_ptr<visitor> guest, std::array<std::byte, 32> binding);
     void begin_session(const std::shared_ptr<visitor>& guest, std::array<std::byte, 32> binding);
     void session_ended(const std::shared_ptr<visitor>& guest, const sync_report& report);
     std::string as_logged(const visitor& guest, const std::string& text) const;
@@ -394,7 +399,9 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
                         stopping_ ? "the server is stopping" : "the server has all the sessions that it may have",
                         {.operation = "open", .holder = "other sessions", .hint = "try again later"});
         guest->in_session = true;
-        guest->lease.emplace(exports_.lease(guest->wish, guest->who));
+        auto taking = lease_in_time(&exports_, guest->wish, guest->who);
+        auto lease = co_await std::move(taking);
+        guest->lease.emplace(std::move(lease));
         const std::string name = guest->lease->disk();
         const open_options how{writes(guest->wish) ? access::read_write : access::read_only, options_.direct,
                                writes(guest->wish)};
@@ -403,7 +410,7 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         guest->disk = co_await std::move(open);
         if (guest->wish.role == asked_role::reader) {
             check_map_size(*guest->disk, guest->wish, options_.options.memory_bytes);
-        } else {
+        } else if (!only_looks(guest->wish)) {
             const std::uint64_t source_bytes = guest->wish.role == asked_role::target ? guest->disk->size() : 0;
             check_options(options_for(options_.options, guest->wish), source_bytes);
         }
@@ -418,18 +425,19 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         throw *refused;
     }
     wire_answer agreed;
-    if (guest->wish.role != asked_role::reader && !acceptors_.empty())
+    if (!only_looks(guest->wish) && !acceptors_.empty())
         agreed.lanes = guest->lanes_agreed = std::min(guest->wish.lanes, options_.connections_max);
     agreed.token = guest->token = random_nonce();
     co_await first.accept(agreed);
     log(severity::info, "session-begin",
         with(with(with(guest->fields(), "export", guest->wish.export_name), "client", role_of(guest->wish)), "version",
              guest->wish.tool_version));
-    if (guest->wish.role == asked_role::reader) {
-        co_await give_map(guest);
+    const std::array<std::byte, 32> binding = first.binding();
+    if (only_looks(guest->wish)) {
+        co_await let_look(guest, binding);
         co_return;
     }
-    begin_session(guest, first.binding());
+    begin_session(guest, binding);
 }
 
 // Another connection of a session of the same client.
@@ -465,21 +473,14 @@ awaitable<void> running_server::take_lane(std::shared_ptr<visitor> guest, openin
     gone(guest);
 }
 
-awaitable<void> running_server::give_map(std::shared_ptr<visitor> guest) {
-    checksum_options options;
-    options.block_bytes = guest->wish.block_bytes;
-    options.chunk_bytes = guest->wish.chunk_bytes;
-    options.algorithm = digest_algorithm::sha256;
-    options.with_blocks = guest->wish.with_blocks;
-    options.ignore_allocation = guest->wish.ignore_allocation;
-    options.depth = options_.options.depth;
+awaitable<void> running_server::let_look(std::shared_ptr<visitor> guest, std::array<std::byte, 32> binding) {
     std::optional<error> failure;
     std::uint64_t read_bytes = 0;
     try {
-        const map_terms terms{
-            options, options_.patience, guest->stop.get_token(), {guest->lease->disk(), guest->lease->alias()}};
-        const auto read = co_await send_map(guest->link, *guest->disk, terms);
-        read_bytes = read;
+        if (guest->wish.role == asked_role::reader)
+            read_bytes = co_await give_map(guest);
+        else
+            read_bytes = co_await give_samples(guest, binding);
     } catch (...) {
         failure = caught_error("");
     }
@@ -487,6 +488,33 @@ awaitable<void> running_server::give_map(std::shared_ptr<visitor> guest) {
         log(severity::info, "session-end",
             with(with(guest->fields(), "export", guest->wish.export_name), "read", std::to_string(read_bytes)));
     leave(guest, std::move(failure), true);
+}
+
+awaitable<std::uint64_t> running_server::give_map(std::shared_ptr<visitor> guest) {
+    checksum_options options;
+    options.block_bytes = guest->wish.block_bytes;
+    options.chunk_bytes = guest->wish.chunk_bytes;
+    options.algorithm = digest_algorithm::sha256;
+    options.with_blocks = guest->wish.with_blocks;
+    options.ignore_allocation = guest->wish.ignore_allocation;
+    options.depth = options_.options.depth;
+    const map_terms terms{
+        options, options_.patience, guest->stop.get_token(), {guest->lease->disk(), guest->lease->alias()}};
+    const auto read = co_await send_map(guest->link, *guest->disk, terms);
+    co_return read;
+}
+
+awaitable<std::uint64_t> running_server::give_samples(std::shared_ptr<visitor> guest,
+                                                      std::array<std::byte, 32> binding) {
+    sampling_options options;
+    options.block_bytes = guest->wish.block_bytes;
+    options.depth = options_.options.depth;
+    options.threads = options_.options.threads;
+    options.kept_bytes = std::min(options.kept_bytes, options_.options.memory_bytes);
+    const sample_terms terms{
+        options, options_.patience, guest->stop.get_token(), {guest->lease->disk(), guest->lease->alias()}, binding};
+    const auto read = co_await serve_samples(guest->link, *guest->disk, terms);
+    co_return read;
 }
 
 void running_server::begin_session(const std::shared_ptr<visitor>& guest, std::array<std::byte, 32> binding) {
@@ -606,8 +634,7 @@ void running_server::stop() {
         guest->stop.request_stop();
         guest->close();
         // A session says its own last words. Whoever reads a map may take any time for it.
-        if ((!guest->in_session || guest->wish.role == asked_role::reader) && guest->link.stream)
-            guest->link.stream->close();
+        if ((!guest->in_session || only_looks(guest->wish)) && guest->link.stream) guest->link.stream->close();
     }
     end_when_idle();
 }

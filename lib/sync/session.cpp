@@ -12,6 +12,7 @@
 #include "codec/random.hpp"
 #include "reprotect/memory_device.hpp"
 #include "sync/plan_windows.hpp"
+#include "sync/traffic_bound.hpp"
 
 namespace reprotect {
 namespace {
@@ -137,7 +138,10 @@ void session::open_source() {
     ours.buffers_max = window.buffers;
     ours.digest_entries = window.digest_entries;
     ours.keep_differential = options.keep_differential;
-    ours.egress_max = egress_max_ = far_ ? options.egress_max : 0;
+    const bool bounded = !options.traffic_max.empty();
+    if (far_)
+        egress_max_ = bounded ? egress_of(options, allowed_to_target(options.traffic_max, 0)) : options.egress_max;
+    ours.egress_max = egress_max_;
     ours.generation = options.source_generation;
     ours.takes_generation = !far_ || !far_->asked_here;
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
@@ -175,7 +179,14 @@ void session::open_target(const geometry& shape) {
         theirs.permits = {options.allow_larger, options.truncate, options.reverse};
         theirs.findings = {known_.mode == sync_mode::full, known_.resize_to.has_value(), known_.reason};
         theirs.wants_differential = far_->wants_differential;
-        theirs.egress_max = egress_max_ = options.egress_max;
+        egress_max_ = options.egress_max;
+        if (!options.traffic_max.empty()) {
+            const auto share =
+                step_for_target(options.traffic_max, options, std::min(shape.disk_bytes, target_->size()));
+            egress_max_ = egress_of(options, share.to_target);
+            back_max_ = share.to_source;
+        }
+        theirs.egress_max = egress_max_;
         far_->link->set_shape(shape, pool_);
     }
     target_peer_.emplace(std::move(theirs));

@@ -110,6 +110,8 @@ private:
     void send_differential();
     void send_status(bool now = false);
     bool mind_egress();
+    bool stop_at_limit(const std::string& why);
+    bool is_bounded() const noexcept { return egress_max_ != 0 || !request_.options.traffic_max.empty(); }
     void mind_checkpoint();
     void finish_link();
     error named_by_far_side(const error& why) const;
@@ -171,6 +173,7 @@ private:
     std::uint64_t told_written_ = 0;    // to the far side
     std::uint64_t egress_max_ = 0;      // the lower of both sides'; 0: none
     std::uint64_t egress_allowed_ = 0;  // bytes of payload, as told to the source's peer
+    std::uint64_t back_max_ = 0;        // bytes to the source that a target here may send; 0: any
     bool egress_reached_ = false;
     std::optional<differential> far_differential_;
     channel_counts sent_, received_;

@@ -309,6 +309,17 @@ void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
         case frame_kind::join:
         case frame_kind::map_piece:
         case frame_kind::map_end:
+        case frame_kind::sampler_hello:
+        case frame_kind::sampled_disk:
+        case frame_kind::layout_wish:
+        case frame_kind::sample_wish:
+        case frame_kind::samples:
+        case frame_kind::samples_end:
+        case frame_kind::weigh_wish:
+        case frame_kind::weights:
+        case frame_kind::filler:
+        case frame_kind::echo_wish:
+        case frame_kind::echo:
             return break_off("a frame of kind " + std::to_string(static_cast<unsigned>(kind)) + " within a session");
         default:
             break;

@@ -159,9 +159,16 @@ std::optional<std::uint32_t> frame_max(frame_kind kind) noexcept {
         case frame_kind::proof:
         case frame_kind::changes:
         case frame_kind::map_piece:
+        case frame_kind::sample_wish:
+        case frame_kind::samples:
+        case frame_kind::weigh_wish:
+        case frame_kind::weights:
+        case frame_kind::filler:
             return list_max;
         case frame_kind::narrow:
         case frame_kind::resend:
+        case frame_kind::echo_wish:
+        case frame_kind::echo:
             return 10;
         case frame_kind::data:
             return frame_max_of_all;
@@ -173,12 +180,16 @@ std::optional<std::uint32_t> frame_max(frame_kind kind) noexcept {
         case frame_kind::applied:
         case frame_kind::status:
         case frame_kind::map_end:
+        case frame_kind::sampler_hello:
+        case frame_kind::sampled_disk:
+        case frame_kind::samples_end:
             return numbers_max;
         case frame_kind::proved:
             return 1;
         case frame_kind::failed:
             return failure_max;
         case frame_kind::keep_alive:
+        case frame_kind::layout_wish:
             return 0;
         case frame_kind::notice:
             return 4 * kib;

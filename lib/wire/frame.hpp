@@ -16,8 +16,8 @@
 //
 // Frames of both sides before a session. Offsets and lengths of bytes: no range ends beyond 2^62.
 //
-//   request       = export: text (at most 4096), role: u8 (1 source, 2 target, 3 reader: what the client will be),
-//                   mode, block_bytes: number, chunk_bytes: number, algorithm: u8 (1 xxh3, 2 sha256), flags: u8 (bit 0
+//   request       = export: text (at most 4096), role: u8 (1 source, 2 target, 3 reader, 4 sampler: what the client
+//                   will be), mode, block_bytes: number, chunk_bytes: number, algorithm: u8 (1 xxh3, 2 sha256), flags: u8 (bit 0
 //                   reread, 1 allow_larger, 2 truncate, 3 reverse, 4 ignore_allocation, 5 with_blocks, 6
 //                   keep_differential, 7 within), tool_version: text (at most 64), lanes: u8 (1 to 16: the
 //                   connections that the client may open),
@@ -83,12 +83,32 @@
 //   map_piece     = bytes of a digest map's file (lib/plan/file_format.hpp), in order
 //   map_end       = total_bytes: number, read_bytes: number, duration_us: number, root: 16 bytes
 //
+// Between a sampler and its server (sample_frames.hpp). Blocks are the request's; the disk's last one may be short.
+//
+//   sampler_hello = nonce: 32 bytes, kept_bytes: number
+//   sampled_disk  = nonce: 32 bytes, disk_bytes: number
+//   layout_wish   = nothing
+//   sample_wish   = flag (keep), then one or more times (gap: number, blocks from the end of the stretch before, from 0
+//                   for the first; length: number, blocks, not 0); at most 4096 stretches and 256 MiB
+//   samples       = one or more times number: count (not 0) << 1 | zero, by turns; where not zero, count times 16 bytes
+//   samples_end   = duration_us, processor_us: number each
+//   weigh_wish    = one or more times block: number, rising; at most 4096
+//   weights       = up to 4096 times raw_bytes, packed_bytes (neither 0), processor_us: number each
+//   filler        = any bytes, at least one
+//   echo_wish     = number: bytes of filler (at most 2^24)
+//   echo          = number: bytes of filler
+//
 // Dialogue. Both sides send their preamble at once; each takes the highest version that both speak, and gives up where
 // there is none, or the sides are not source peer and target peer, or client and server. Then (opening.hpp has the MAC)
 // - source peer and target peer: a confirm of both; the messages, the source's hello first. Neither sends more than its
 //   hello until it has the other's.
 // - client and server: request or join, answer, a confirm of both; then, if accepted, the messages between the client in its
 //   role and the server in the other one. For a reader: map_piece* map_end from the server instead.
+// - a sampler and its server: sampler_hello, sampled_disk; then the client asks, and waits for the whole answer before it
+//   asks again: layout_wish, answered by allocation* up to the disk's end; sample_wish, by samples* samples_end;
+//   weigh_wish, by weights; filler* (at most 2^24 bytes) echo_wish, by as much filler as it wants and an echo of how much
+//   came. A server's failed is its last frame; the client ends by closing. A client without a question, and a server
+//   without an answer yet, say keep_alive.
 // - keep_alive may come at any time from both, status and notice after the sender's hello. After the last message (or map_end) come the source's
 //   changes, if they were asked for, and each side's goodbye, its last frame.
 //
@@ -210,6 +230,18 @@ enum class frame_kind : std::uint8_t {
     goodbye,
     map_piece,
     map_end,
+
+    sampler_hello = 64,
+    sampled_disk,
+    layout_wish,
+    sample_wish,
+    samples,
+    samples_end,
+    weigh_wish,
+    weights,
+    filler,
+    echo_wish,
+    echo,
 };
 
 struct frame_header {

@@ -643,6 +643,17 @@ message read_message(frame_kind kind, field_reader& from) {
         case frame_kind::goodbye:
         case frame_kind::map_piece:
         case frame_kind::map_end:
+        case frame_kind::sampler_hello:
+        case frame_kind::sampled_disk:
+        case frame_kind::layout_wish:
+        case frame_kind::sample_wish:
+        case frame_kind::samples:
+        case frame_kind::samples_end:
+        case frame_kind::weigh_wish:
+        case frame_kind::weights:
+        case frame_kind::filler:
+        case frame_kind::echo_wish:
+        case frame_kind::echo:
             break;
     }
     from.refuse(wire_error::wrong_kind);

@@ -112,7 +112,7 @@ wire_result<wire_request> decode_request(std::span<const std::byte> payload) {
     wire_request value;
     value.export_name = from.text(export_name_max);
     const unsigned role = from.byte();
-    if (role < 1 || role > 3) from.refuse(wire_error::bad_value);
+    if (role < 1 || role > 4) from.refuse(wire_error::bad_value);
     value.role = static_cast<asked_role>(role);
     value.mode = read_mode(from);
     geometry shape;

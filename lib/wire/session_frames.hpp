@@ -20,9 +20,11 @@ namespace reprotect {
 
 /// What the client will be.
 enum class asked_role : std::uint8_t {
-    source = 1,  ///< it pushes: the server's disk is the target
-    target = 2,  ///< it pulls
-    reader = 3,  ///< it wants the digest map of the server's disk
+    source = 1,   ///< it pushes: the server's disk is the target
+    target = 2,   ///< it pulls
+    reader = 3,   ///< it wants the digest map of the server's disk
+    sampler = 4,  ///< it looks at a sample of the server's disk
+                  ///< (sample_frames.hpp), with a reader's rights
 };
 
 /// The first frame of a client.

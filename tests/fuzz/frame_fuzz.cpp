@@ -27,6 +27,36 @@ void check_changes(input payload) {
         if (const auto some = decode_changes(payload, inside)) check_changes(*some, inside);
 }
 
+// Of a small disk whose last block is a short one.
+void check_sample_wish(input payload) {
+    const geometry shape{1000 * std::uint64_t{block_bytes_default} - 1, chunk_bytes_default, block_bytes_default};
+    if (const auto wish = decode_sample_wish(payload, shape)) {
+        std::uint64_t end = 0, bytes = 0;
+        for (const extent& each : wish->stretches) {
+            promise(each.offset >= end && !each.empty() && each.end() <= shape.disk_bytes,
+                    "stretches are sorted, disjoint and within the disk");
+            promise(each.offset % shape.block_bytes == 0 &&
+                        (each.end() == shape.disk_bytes || each.length % shape.block_bytes == 0),
+                    "stretches are of whole blocks");
+            end = each.end();
+            bytes += each.length;
+        }
+        promise(bytes <= sample_bytes_max && wish->stretches.size() <= sample_stretches_max,
+                "a sample is no more than one may be");
+    }
+    if (const auto offsets = decode_weigh_wish(payload, shape)) {
+        std::uint64_t reached = 0;
+        for (const std::uint64_t each : *offsets) {
+            promise(each >= reached && each < shape.disk_bytes && each % shape.block_bytes == 0,
+                    "blocks to be weighed are the disk's, each once");
+            reached = each + 1;
+        }
+    }
+    for (const std::size_t most : {std::size_t{0}, std::size_t{10}})
+        if (const auto samples = decode_samples(payload, most))
+            promise(samples->size() <= most, "there are no more samples than may be");
+}
+
 // The payload of the frame that bytes begin with; the bytes behind it stay.
 input take_payload(input& stream, frame_kind kind) {
     promise(stream.size() >= frame_header_bytes, "a frame that was written has a header");
@@ -50,6 +80,8 @@ void frame(input bytes) {
         return;
     }
     if (kind == frame_kind::changes) check_changes(payload);
+    if (kind == frame_kind::sample_wish || kind == frame_kind::weigh_wish || kind == frame_kind::samples)
+        check_sample_wish(payload);
     const auto first = test::written_again(kind, payload);
     if (!first) {
         promise(first.error().category() == wire_category(), "a refusal is the wire's own");

@@ -34,6 +34,9 @@ def make_frames():
         put("preamble", f"header-{kind}", bytes([kind]) + length.to_bytes(3, "little"))
         index += 1
     put("frame", "change-of-nothing", bytes([51, 0, 1 << 2 | 1, 0]))
+    put("frame", "zeroes-without-end", bytes([68]) + number(2**63 | 1))
+    put("frame", "weigh-twice", bytes([70]) + number(7) + number(7))
+    put("frame", "stretch-to-the-end", bytes([67, 0]) + number(999) + number(1))
     put("frame", "cuts-of-nothing", bytes([18, 0, 4]) + bytes(16) + bytes([0]))
 
 

@@ -1,6 +1,5 @@
-// A peer that speaks the real protocol as far as a test wants, and then breaks one rule of it: it is the source or the
-// target, and talks over a socket pair to a real session (`async_sync_with_peer`) with a disk in memory that counts
-// what is done to it.
+// A peer that speaks the real protocol as far as a test wants, and then breaks one rule of it: it is source or target,
+// and talks over a socket pair to a real session (`async_sync_with_peer`) whose disk, in memory, counts what is done.
 //
 // What it says is made by the wire's own encoders, or by hand where those would refuse. It blocks, on a thread of its
 // own, and stops in the middle of a sentence when the other side has ended: whoever attacks learns nothing else. The
@@ -56,10 +55,10 @@ struct scene {
     error_kind kind = error_kind::peer;
     session_mode mode = session_mode::sync;
     bool reread = false;
-    bool narrow = false;           ///< windows as small as options make them, blocks of 512 bytes, many chunks
-    bool many = false;             ///< more chunks than any window, all of them zero
-    bool valid_data = false;       ///< some was sent before: the target may have been written to
-    std::uint64_t egress_max = 0;  ///< of the honest side's options
+    bool narrow = false;      ///< windows as small as options make them, blocks of 512 bytes, many chunks
+    bool many = false;        ///< more chunks than any window, all of them zero
+    bool valid_data = false;  ///< some was sent before: the target may have been written to
+    std::uint64_t egress_max = 0, back_max = 0;  ///< of the honest side's options: to the target, to the source
     std::chrono::milliseconds patience{20'000};
 
     std::uint32_t block_bytes() const noexcept { return narrow || many ? 512 : small_block; }
@@ -76,6 +75,7 @@ struct scene {
         result.verify = reread ? verify_level::reread : verify_level::root;
         result.dry_run = mode == session_mode::dry_run;
         result.egress_max = egress_max;
+        if (back_max != 0) result.traffic_max = {{{back_max, 1ull << 40}}, "what may come back"};
         if (!narrow) return result;
         result.depth = 1;
         result.memory_bytes = memory_minimum(result);

@@ -403,6 +403,28 @@ const breach<liar> table[] = {
          for (int i = 0; i < 100; ++i) it.say(many);
      },
      "the connection was closed by liar.example:1"},
+    {"credits without end, where they are paid for",
+     [](liar& it) {
+         it.greet();
+         std::vector<std::byte> many;
+         for (std::uint64_t i = 0; i < 1000; ++i) append(many, message(credit{i, i, i, i}));
+         for (int i = 0; i < 1000; ++i) it.say(many);
+         it.hear_last_word();
+     },
+     "stopped before what may come back was exceeded",
+     {.kind = error_kind::limit, .back_max = 2 << 20}},
+    {"statuses without end, where they are paid for, when all was sent",
+     [](liar& it) {
+         it.be_sent_all();
+         wire_status status;
+         status.counts = target_counts{};
+         std::vector<std::byte> many;
+         for (int i = 0; i < 1000; ++i) append(many, status);
+         for (int i = 0; i < 1000; ++i) it.say(many);
+         it.hear_last_word();
+     },
+     "stopped before what may come back was exceeded",
+     {.kind = error_kind::limit, .valid_data = true, .back_max = 2 << 20}},
 };
 
 // Each takes its time: all of them at once.

@@ -68,6 +68,79 @@ TEST_CASE("a source skips what its target calls finished only where somebody vou
     }
 }
 
+TEST_CASE("what is being punched is not finished", "[peer]") {
+    target_config config = target_of(4 * chunk);
+    config.keeps_finished = true;
+    target_peer target(config);
+    const auto drain = [&] {
+        std::vector<action> all;
+        while (auto next = target.next_action()) all.push_back(std::move(*next));
+        return all;
+    };
+    const auto finished_bytes = [&]() -> std::uint64_t {
+        target.handle(checkpoint_due{});
+        for (const action& each : drain())
+            if (const auto* kept = std::get_if<checkpoint>(&each)) return kept->finished.shape().disk_bytes;
+        FAIL("no checkpoint");
+        return 0;
+    };
+    hello opening;
+    opening.shape = {4 * chunk, chunk, block};
+    opening.digest_entries = 64;
+    target.handle(message(opening));
+    target.handle(
+        message(allocation{{{{0, 2 * chunk}, source_content::data}, {{2 * chunk, 2 * chunk}, source_content::zero}}}));
+    unsigned punches = 0;
+    for (std::vector<action> work = drain(); !work.empty(); work = drain()) {
+        for (const action& each : work) {
+            if (std::holds_alternative<query_allocation>(each))
+                target.handle(allocation_known{{{{0, 4 * chunk}, content::data}}});
+            if (std::holds_alternative<begin_writing>(each)) target.handle(writing_begun{});
+            if (const auto* read = std::get_if<read_chunk>(&each)) {
+                chunk_read answer;
+                answer.chunk = read->chunk;
+                answer.blocks.resize(chunk / block, digest{{std::byte{7}}});
+                answer.value = digest{{std::byte{9}}};
+                target.handle(std::move(answer));
+            }
+            punches += std::holds_alternative<punch>(each) ? 1 : 0;
+        }
+    }
+    REQUIRE(punches == 1);
+    target.handle(message(verdict{4, 64, 0}));
+    CHECK(finished_bytes() == 2 * chunk);
+    target.handle(checkpointed{});
+    target.handle(punched{2 * chunk});
+    CHECK(finished_bytes() == 4 * chunk);
+}
+
+TEST_CASE("data for a chunk that is being punched, since its source called it empty, is a breach", "[peer]") {
+    target_peer target(target_of(2 * chunk));
+    hello opening;
+    opening.shape = {2 * chunk, chunk, block};
+    opening.digest_entries = 64;
+    target.handle(message(opening));
+    target.handle(message(allocation{{{{0, 2 * chunk}, source_content::zero}}}));
+    target.handle(allocation_known{{{{0, 2 * chunk}, content::data}}});
+    target.handle(writing_begun{});
+    bool punching = false;
+    std::optional<error> why;
+    const auto look = [&] {
+        while (auto next = target.next_action()) {
+            punching = punching || std::holds_alternative<punch>(*next);
+            if (const auto* over = std::get_if<finished>(&*next)) why = over->why;
+        }
+    };
+    look();
+    REQUIRE(punching);
+    REQUIRE(!why);
+    target.handle(message(chunk_data{1, {{0, 1, true}}, {}, {}}));
+    look();
+    REQUIRE(why);
+    CHECK(why->kind() == error_kind::peer);
+    CHECK(std::string(why->what()).find("called empty") != std::string::npos);
+}
+
 TEST_CASE("a stop lets what is being written end, then flushes", "[peer]") {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
         INFO("seed " << seed);

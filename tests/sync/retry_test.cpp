@@ -149,6 +149,43 @@ TEST_CASE("a limit on what is sent holds where much of it says which blocks they
     }
 }
 
+TEST_CASE("what is granted of a limit shrinks where saying which blocks they are costs more than was thought",
+          "[sync][wire]") {
+    far_rig rig(export_role::target, 64 << 20);
+    auto there = rig.content;
+    for (std::size_t at = 0; at < there.size(); at += 4096) there[at] ^= std::byte{1};  // one block of eight
+    write_whole_file(rig.there, there);
+    rig.request.options.block_bytes = 512;
+    rig.request.options.chunk_bytes = 4096;
+    rig.request.options.egress_max = 8'000'000;  // a few hundredths more would be past what is kept in reserve
+    const sync_report report = rig.run();
+    require_failure(report, error_kind::limit);
+    CHECK(report.to_target.total() <= rig.request.options.egress_max);
+}
+
+TEST_CASE("a sync that has sent all is not stopped at its limit", "[sync][wire]") {
+    far_rig rig(export_role::target, 40 * c);
+    const auto stale = read_whole_file(rig.there);
+    const auto run_with = [&](std::uint64_t egress_max) {
+        write_whole_file(rig.there, stale);
+        rig.request.options.egress_max = egress_max;
+        const sync_report report = rig.run();
+        if (report.failure) {
+            require_failure(report, error_kind::limit);
+            CHECK(report.bytes.written < rig.content.size());  // whoever has sent all has nothing left to stop for
+        }
+        return !report.failure;
+    };
+    // The lowest limit under which it ends well: there, what follows the last block passes the limit's reserve.
+    std::uint64_t stopped = 256 << 10, done = 64 << 20;
+    REQUIRE(run_with(done));
+    while (done - stopped > 16) {
+        const std::uint64_t middle = stopped + (done - stopped) / 2;
+        (run_with(middle) ? done : stopped) = middle;
+    }
+    for (std::uint64_t more = 0; more < 400; more += 20) run_with(done + more);
+}
+
 TEST_CASE("too low a limit on what is sent is refused", "[sync]") {
     memory_device source(c, "source"), target(c, "target");
     sync_options options = small_sync_options();
@@ -205,6 +242,8 @@ TEST_CASE("after a lost connection a sync is tried again, as often as told, and 
         CHECK(rig.made == 2);
     }
     SECTION("a limit on what is sent is one for all attempts") {
+        memory_device here(c, "here");
+        rig.request.source = &here;
         rig.request.options.egress_max = 2'000'000;
         rig.attempts = {ended(1'000'000, lost()), ended(800'000, lost())};
         const sync_report report = rig.run();

@@ -1,7 +1,11 @@
 // The paper estimate as a user runs it: the vendor's row, disks by option and by list, prices, and what makes no sense.
 #include <catch2/catch.hpp>
 
+#include "support/bytes.hpp"
+#include "support/temp_dir.hpp"
 #include "support/tool_rig.hpp"
+
+#include <filesystem>
 
 namespace {
 
@@ -92,7 +96,7 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
     };
     const bad_line lines[] = {
         {{}, "needs to know how much there is"},
-        {{"a"}, "estimate takes options alone"},
+        {{"a", "b", "c"}, "too many"},
         {{"--used", "10G"}, "--used: "},
         {{"--used", "-1"}, "--used"},
         {{"--size", "1GB", "--used", "2GB"}, "used"},
@@ -128,3 +132,93 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
 }
 
 }  // namespace
+
+// ---- a look at disks ----
+
+namespace {
+
+struct two_images {
+    two_images() {
+        const auto content = random_bytes(1, 32 << 20);
+        write_whole_file(source, content);
+        auto stale = content;
+        for (std::size_t at = 0; at < stale.size(); at += 10 * 4096) stale[at] ^= std::byte{1};
+        write_whole_file(target, stale);
+    }
+    temp_dir folder;
+    std::string source = folder.file("source"), target = folder.file("target");
+    std::uint64_t changed = ((32u << 20) / 4096 + 9) / 10 * 4096;
+};
+
+}  // namespace
+
+TEST_CASE("two disks are looked at, and the estimate says what it read and how sure it is", "[tool]") {
+    const two_images images;
+    const auto document = estimate_json({images.source, images.target, "--seed", "3", "--sample", "20%"});
+    CHECK(text_at(document, "model") == "pipeline");
+    CHECK(number_at(document, "probe.seed") == 3);
+    CHECK(number_at(document, "probe.changed.low_bytes") <= static_cast<double>(images.changed));
+    CHECK(number_at(document, "probe.changed.high_bytes") >= static_cast<double>(images.changed));
+    CHECK(number_at(document, "probe.read_source_bytes") < (32 << 20) * 0.5);
+    CHECK(number_at(document, "probe.blocks_sampled") > 1000);
+    CHECK(number_at(document, "probe.rates.source_read.likely") > 0);
+    CHECK(at_path(document, "cost").is_null());
+    CHECK(number_at(document, "egress.to_target.likely_bytes") == 0);  // both are here
+    // Written to is neither.
+    CHECK(read_whole_file(images.source) == random_bytes(1, 32 << 20));
+
+    const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target, "--sample",
+                                             "20%", "--probe-write", images.folder.file("scratch")});
+    INFO(text.errors);
+    CHECK(text.exit_code == 0);
+    for (const char* const part : {"sampled", "--seed", "changed", "(90%)", "compresses", "processors", "total"}) {
+        INFO(part);
+        CHECK(has(text.output, part));
+    }
+    CHECK_FALSE(has(text.output, "target write rate"));  // measured, so not assumed
+    CHECK_FALSE(std::filesystem::exists(images.folder.file("scratch")));
+}
+
+TEST_CASE("without consent writing is an assumption that is printed", "[tool]") {
+    const two_images images;
+    const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target});
+    CHECK(text.exit_code == 0);
+    CHECK(has(text.output, "target write rate"));
+}
+
+TEST_CASE("of one disk a full copy is estimated, or what would be if so much had changed", "[tool]") {
+    const two_images images;
+    const auto whole = estimate_json({images.source});
+    CHECK(at_path(whole, "full_copy.needed").as_bool());
+    CHECK(number_at(whole, "egress.to_target.high_bytes") >= 32 << 20);
+    CHECK(number_at(whole, "probe.read_target_bytes") == 0);
+    const auto what_if = estimate_json({images.source, "--changed", "1MiB", "--link", "100Mbit/s"});
+    CHECK_FALSE(at_path(what_if, "full_copy.needed").as_bool());
+    CHECK(number_at(what_if, "egress.to_target.high_bytes") < 2 << 20);
+}
+
+TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
+    const two_images images;
+    const auto refused = [&](std::vector<std::string> words, int code, const std::string& part) {
+        words.insert(words.begin(), {REPROTECT_TOOL, "estimate"});
+        const command_result result = run_command(words);
+        INFO(part << ": " << result.errors);
+        CHECK(result.exit_code == code);
+        CHECK(has(result.errors, part));
+        CHECK(result.output.empty());
+    };
+    const std::string &source = images.source, &target = images.target;
+    refused({source, images.folder.file("nowhere")}, 3, "nowhere");
+    refused({source, target, target}, 2, "too many");
+    refused({source, target, "--used", "3GB"}, 2, "--used is for an estimate on paper");
+    refused({source, target, "--changed", "3GB"}, 2, "--changed is what a look at both disks finds out");
+    refused({source, target, "--budget", "10"}, 2, "--budget");
+    refused({source, target, "--budget", "1ms"}, 2, "--budget is too short");
+    refused({source, target, "--sample", "0%"}, 2, "looks at nothing");
+    refused({source, target, "--sample", "120%"}, 2, "more than all");
+    refused({source, target, "--sample", "2%", "--budget", "3s"}, 2, "give one of them");
+    refused({source, target, "--seed", "-1"}, 2, "--seed");
+    refused({source, target, "--probe-write", source}, 3, "is there already");
+    refused({"--budget", "3s", "--used", "1GB"}, 2, "none is named");
+    CHECK(read_whole_file(source) == random_bytes(1, 32 << 20));
+}

@@ -58,7 +58,8 @@ struct two_machines {
 
     command_result run(words line) const { return rig.run(over_ssh(std::move(line), sshd.command(), far_tool)); }
     static words over_ssh(words line, const std::string& ssh, const std::string& tool = {}) {
-        line.insert(line.end(), {"--progress", "none", "--ssh", ssh});
+        if (std::ranges::find(line, "estimate") == line.end()) line.insert(line.end(), {"--progress", "none"});
+        line.insert(line.end(), {"--ssh", ssh});
         if (!tool.empty()) line.insert(line.end(), {"--remote-tool", tool});
         return line;
     }
@@ -131,6 +132,33 @@ TEST_CASE("over ssh a pull, a diff and a checksum say what they say of disks of 
     const auto there = parse_json(here.run({"checksum", here.far(source), "--json"}).output);
     const auto local = parse_json(here.rig.run({"checksum", source, "--json", "--digest", "sha256"}).output);
     CHECK(text_at(there, "root") == text_at(local, "root"));
+}
+
+TEST_CASE("over ssh a disk is looked at where it is, and a sync that estimates first is predicted", "[tool][ssh]") {
+    const two_machines here;
+    if (!here.ready()) return;
+    const std::string source = here.rig.random_disk("source", 1, 8 << 20);
+    const std::string target = here.rig.copy(source, "target");
+    for (std::size_t at = 0; at < 8 << 20; at += 64 << 10) tool_rig::damage(target, at);
+    constexpr double changed = (8 << 20) / 16;
+    for (const words& pair : {words{source, here.far(target)}, words{here.far(source), target}}) {
+        const command_result looked = run_command(
+            two_machines::over_ssh({REPROTECT_TOOL, "estimate", pair[0], pair[1], "--json", "--sample", "40%"},
+                                   here.sshd.command(), here.far_tool));
+        INFO(looked.errors);
+        REQUIRE(looked.exit_code == 0);
+        const auto document = parse_json(looked.output);
+        CHECK(at_path(document, "probe.changed.low_bytes").to_number<double>() <= changed);
+        CHECK(at_path(document, "probe.changed.high_bytes").to_number<double>() >= changed);
+        CHECK(at_path(document, "probe.rates.link_to_target.likely").to_number<double>() > 0);
+        CHECK_FALSE(same_bytes(source, target));
+    }
+    const command_result pushed = here.run({"sync", source, here.far(target), "--yes", "--estimate-first", "--json"});
+    INFO(pushed.errors);
+    CHECK(pushed.exit_code == 0);
+    CHECK(same_bytes(source, target));
+    CHECK(at_path(parse_json(pushed.output), "predicted_against_actual.total_s.predicted.likely").to_number<double>() >
+          0);
 }
 
 TEST_CASE("no character of a path reaches the far shell", "[tool][ssh]") {

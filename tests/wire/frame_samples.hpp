@@ -11,6 +11,7 @@
 #include "support/bytes.hpp"
 #include "wire/data_batch.hpp"
 #include "wire/message_codec.hpp"
+#include "wire/sample_frames.hpp"
 #include "wire/session_frames.hpp"
 
 namespace reprotect::test {
@@ -126,6 +127,11 @@ inline geometry sample_shape() {
     return {5 * 4096, 4096, 512};
 }
 
+/// What sampled blocks are of: 512 bytes each, and as many as there may be.
+inline geometry sampled_shape() {
+    return {wire_offset_max, chunk_bytes_default, block_bytes_min};
+}
+
 inline void append_sample_batch(bytes& out) {
     auto pool = std::make_shared<buffer_pool>(4096);
     chunk_data data{2, {{1, 2, false}, {3, 1, true}, {7, 1, false}}, pool->take(), digest_from(20)};
@@ -198,6 +204,22 @@ inline bytes sample_frames() {
     append(out, wire_goodbye{1000000, std::uint64_t{1} << 32, "mounted at /mnt"});
     append_map_pieces(out, std::as_bytes(std::span("RPROTECT", 8)));
     append(out, wire_map_end{std::uint64_t{1} << 33, std::uint64_t{1} << 41, 60000000, digest_from(8)});
+    append(out, wire_sampler_hello{count_up<32>(60), std::uint64_t{64} << 20});
+    append(out, wire_sampled_disk{count_up<32>(90), (std::uint64_t{10} << 40) + 513});
+    append_layout_wish(out);
+    append(out, wire_sample_wish{true, {{512, 1024}, {1536, 512}, {512 * 1000, 512 * 128}}}, sampled_shape());
+    append_samples(out, std::vector<wire_sample>{{digest_from(1), false},
+                                                 {digest_from(2), false},
+                                                 {{}, true},
+                                                 {{}, true},
+                                                 {{}, true},
+                                                 {digest_from(3), false}});
+    append(out, wire_samples_end{127, 128});
+    append_weigh_wish(out, std::vector<std::uint64_t>{0, 512 * 127, 512 * 300}, sampled_shape());
+    append_weights(out, std::vector<wire_weight>{{1 << 20, 1000, 0}, {4096, 4096, 7}});
+    append_filler(out, std::as_bytes(std::span("filler", 6)));
+    append(out, wire_echo_wish{filler_bytes_max});
+    append(out, wire_echo{UINT64_MAX});
     return out;
 }
 

@@ -3,6 +3,13 @@
 add_executable(reprotect_workload bench/workload.cpp)
 reprotect_target_defaults(reprotect_workload)
 
+# How good a probe's intervals are.
+add_executable(reprotect_intervals bench/intervals.cpp)
+target_link_libraries(reprotect_intervals PRIVATE reprotect)
+reprotect_target_defaults(reprotect_intervals)
+add_test(NAME intervals_run_once COMMAND reprotect_intervals --pairs 3 --blocks 1000 --disk 64)
+set_tests_properties(intervals_run_once PROPERTIES TIMEOUT 300 LABELS bench)
+
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*_bench.cpp)
 if(NOT bench_sources OR REPROTECT_SANITIZE)
     return()

@@ -8,7 +8,8 @@ endif()
 set(fuzz_folder ${PROJECT_SOURCE_DIR}/tests/fuzz)
 
 file(GLOB fuzzed_sources CONFIGURE_DEPENDS lib/base/*.cpp lib/codec/*.cpp lib/plan/*.cpp lib/peer/*.cpp
-     lib/wire/data_batch.cpp lib/wire/frame.cpp lib/wire/key.cpp lib/wire/message_codec.cpp lib/wire/session_frames.cpp
+     lib/wire/data_batch.cpp lib/wire/frame.cpp lib/wire/key.cpp lib/wire/message_codec.cpp lib/wire/sample_frames.cpp
+     lib/wire/session_frames.cpp
      lib/device/container.cpp lib/device/device.cpp lib/device/memory_device.cpp lib/scan/disk_worker.cpp
      lib/sync/remote_name.cpp lib/sync/state_record.cpp)
 file(GLOB fuzz_helpers CONFIGURE_DEPENDS ${fuzz_folder}/*.cpp)

@@ -33,14 +33,14 @@ _reprotect() {
         --model) mapfile -t COMPREPLY < <(compgen -W 'pipeline asr-2018 asr-2023' -- "$current"); return ;;
         --target) mapfile -t COMPREPLY < <(compgen -W 'usable missing deleted corrupted out-of-reach' -- "$current"); return ;;
         --connections) mapfile -t COMPREPLY < <(compgen -W 'auto 1 2 4 8 16' -- "$current"); return ;;
-        --depth | --threads | --limit | --listen | --export | --allow | --ssh) return ;;
+        --depth | --threads | --limit | --max-cost | --egress-from | --egress-to | --budget | --sample | --seed | --listen | --export | --allow | --ssh) return ;;
         --state)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --within | --source-allocation | --target-allocation | --against | --output | -o | \
-            --key | --cert | --cert-key | --ca | --remote-tool)
+        --within | --source-allocation | --target-allocation | --probe-write | --against | --output | -o | --prices | \
+            --history | --key | --cert | --cert-key | --ca | --remote-tool)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
@@ -53,15 +53,20 @@ _reprotect() {
     local peer="--key $certificates --ssh --remote-tool"
     local engine="$peer --digest --block-size --chunk-size --depth --threads --memory --limit"
     local pair='--connections --allow-larger --within --source-allocation --target-allocation'
+    local prices='--egress-from --egress-to --prices'
     local options=''
     case $verb in
-        sync) options="$common $engine $pair --verify --retry --max-egress --source-generation --truncate --reverse" ;;
-        diff) options="$common $engine $pair --output --extents" ;;
+        sync)
+            options="$common $engine $pair --verify --retry --max-egress --max-cost --source-generation --truncate --reverse"
+            options+=" $prices --estimate-first --budget --sample --seed --probe-write --history"
+            ;;
+        diff) options="$common $engine $pair --output --extents $prices" ;;
         estimate)
-            options="$every --digest --block-size --chunk-size --limit --connections --verify --model --disk --size --used"
+            options="$every $peer --digest --block-size --chunk-size --depth --limit --connections --verify --direct"
+            options+=' --source-allocation --target-allocation --budget --sample --seed --probe-write --model --disk --size --used'
             options+=' --target-used --changed --target --rate --disk-rate --initial-replication --source-read'
             options+=' --target-read --target-write --one-machine --link --round-trip --compression --zero-share'
-            options+=' --egress-from --egress-to --prices --list-prices'
+            options+=" $prices --list-prices --history"
             ;;
         checksum) options="$common $engine --output --against --blocks --ignore-allocation" ;;
         map) options="$common --extents" ;;
@@ -85,7 +90,7 @@ _reprotect() {
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ $previous == key && $verb == key ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'new show' -- "$current")
-    elif [[ $verb != serve && $verb != estimate ]]; then
+    elif [[ $verb != serve ]]; then
         compopt -o filenames 2> /dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
     fi

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "cost_options.hpp"
 #include "estimate_arguments.hpp"
 #include "option_table.hpp"
 #include "raw_line.hpp"
@@ -117,8 +118,14 @@ arguments interpret(const verb_row& row, const raw_line& line) {
         return result;
     }
     if (row.what == verb::estimate) {
+        read_disks(row, line, result);
         read_engine_options(line, result);
+        result.direct = line.has("--direct");
+        result.source_allocation = path_option(line, "--source-allocation");
+        result.target_allocation = path_option(line, "--target-allocation");
+        read_cost_options(row, line, result);
         read_estimate_line(line, result);
+        read_remote_options(row, line, result);
         return result;
     }
     if (row.what == verb::checksum) result.options.algorithm = digest_algorithm::sha256;
@@ -141,6 +148,8 @@ arguments interpret(const verb_row& row, const raw_line& line) {
         read_serve_line(line, result);
     } else {
         read_remote_options(row, line, result);
+        read_cost_options(row, line, result);
+        if (row.what == verb::sync) read_estimate_first(line, result);
     }
     return result;
 }

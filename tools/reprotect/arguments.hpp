@@ -1,8 +1,10 @@
 // The command line as values. Everything that can be wrong with it is found here, before any disk is opened.
 #pragma once
 
+#include "reprotect/cost.hpp"
 #include "reprotect/credentials.hpp"
 #include "reprotect/estimate.hpp"
+#include "reprotect/probe.hpp"
 #include "reprotect/serve.hpp"
 #include "reprotect/sync.hpp"
 
@@ -54,10 +56,14 @@ struct key_arguments {
 struct estimate_arguments {
     std::string model = "pipeline";
     workload what;
-    std::string price_file;  ///< empty: the shipped book
+    probe_options probing;    ///< where disks are named
+    std::string probe_write;  ///< a scratch file's path; empty: writing is not measured
+    std::string price_file;   ///< empty: the shipped book
     std::string egress_from;
     std::string egress_to;
     bool list_prices = false;
+    bool first = false;        ///< a sync is to begin with a look
+    std::string history_file;  ///< empty: none
 };
 
 struct arguments {
@@ -82,6 +88,7 @@ struct arguments {
     bool block_bytes_given = false;
     bool chunk_bytes_given = false;
     std::optional<std::uint64_t> limit;  ///< bytes a second
+    std::optional<written_amount> max_cost;
     std::optional<unsigned> connections;
     unsigned retries = 0;
     std::optional<certificate_files> certificates;

@@ -144,6 +144,67 @@ workload_disk parse_disk(const std::string& text) {
 
 constexpr const char* one_disk_options[] = {"--size", "--used", "--target-used", "--changed", "--target"};
 
+// Of disks that are looked at, only what the look cannot tell may be given.
+std::vector<workload_disk> read_probed_disk(const raw_line& line, std::size_t named) {
+    for (const char* const name : {"--disk", "--size", "--used", "--target-used"}) {
+        if (line.has(name))
+            refuse_usage(fmt::format("{} is for an estimate on paper, and {} named to be looked at", name,
+                                     named == 1 ? "a disk is" : "disks are"),
+                         "leave it out, or name no disk");
+    }
+    for (const char* const name : {"--changed", "--target"}) {
+        if (line.has(name) && named == 2)
+            refuse_usage(fmt::format("{} is what a look at both disks finds out", name),
+                         "leave it out, or leave TARGET out to ask what would be");
+    }
+    workload_disk disk;
+    disk.target = line.has("--changed") ? target_state::usable : target_state::missing;
+    for (const char* const name : {"--changed", "--target"}) {
+        if (!line.has(name)) continue;
+        value_option(line, name, [&](const std::string& text) {
+            set_field(disk, std::string(name).substr(2), text);
+            return 0;
+        });
+    }
+    if (named == 2) disk.target = target_state::usable;
+    return {disk};
+}
+
+void read_probing(const raw_line& line, estimate_arguments& result) {
+    probe_options& probing = result.probing;
+    if (line.has("--budget") && line.has("--sample"))
+        refuse_usage("--budget and --sample are two bounds on what is read: give one of them");
+    if (const auto budget = optional_value(line, "--budget", parse_seconds)) {
+        if (*budget < 0.1) refuse_usage("--budget is too short", "at least 100ms, as in 10s or 2m");
+        probing.budget_s = *budget;
+    }
+    if (const auto share = optional_value(line, "--sample", parse_percent)) {
+        if (*share == 0) refuse_usage("--sample 0% looks at nothing", "as in 2%");
+        probing.share = share;
+    }
+    probing.seed = optional_value(line, "--seed", [](const std::string& text) {
+        std::uint64_t seed = 0;
+        const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seed);
+        if (problem != std::errc{} || end != text.data() + text.size())
+            refuse_usage(fmt::format("'{}' is no number from 0 to 18446744073709551615", text));
+        return seed;
+    });
+    result.probe_write = path_option(line, "--probe-write");
+}
+
+void read_probe_options(const raw_line& line, bool probes, estimate_arguments& result) {
+    if (!probes) {
+        for (const char* const name : {"--budget", "--sample", "--seed", "--probe-write", "--direct",
+                                       "--source-allocation", "--target-allocation"}) {
+            if (line.has(name))
+                refuse_usage(fmt::format("{} is for a look at disks, and none is named", name),
+                             "as in reprotect estimate SOURCE TARGET --budget 10s");
+        }
+        return;
+    }
+    read_probing(line, result);
+}
+
 std::vector<workload_disk> read_disks(const raw_line& line) {
     std::vector<workload_disk> disks;
     for (const std::string& text : line.repeated.at("--disk")) {
@@ -166,8 +227,21 @@ std::vector<workload_disk> read_disks(const raw_line& line) {
     }
     if (disks.empty())
         refuse_usage("estimate needs to know how much there is",
-                     "give --used and --changed (and --size), or --disk NAME,size=…,used=…,changed=… for each disk");
+                     "name SOURCE and TARGET to look at them; or give --used and --changed (and --size), or --disk "
+                     "NAME,size=…,used=…,changed=… for each disk");
     return disks;
+}
+
+// What the engine will be told, the model has to know.
+void take_engine_options(arguments& all) {
+    workload& what = all.estimate.what;
+    if (all.limit) what.link.limit_to_target = static_cast<double>(*all.limit);
+    what.link.connections = all.connections;
+    what.block_bytes = all.options.block_bytes;
+    what.chunk_bytes = all.options.chunk_bytes;
+    what.algorithm = all.options.algorithm;
+    what.verify = all.options.verify;
+    all.estimate.probing.block_bytes = all.options.block_bytes;
 }
 
 }  // namespace
@@ -176,35 +250,39 @@ void read_estimate_line(const raw_line& line, arguments& all) {
     estimate_arguments& result = all.estimate;
     if (line.has("--model")) result.model = line.values.at("--model");
     result.list_prices = line.has("--list-prices");
-    result.price_file = path_option(line, "--prices");
-    if (line.has("--egress-from") != line.has("--egress-to"))
-        refuse_usage("--egress-from and --egress-to go together",
-                     "as in --egress-from azure:westeurope --egress-to internet");
-    if (line.has("--egress-from")) {
-        result.egress_from = line.values.at("--egress-from");
-        result.egress_to = line.values.at("--egress-to");
-    }
+    result.history_file = path_option(line, "--history");
     if (result.list_prices) return;
 
     workload& what = result.what;
-    what.disks = read_disks(line);
+    const bool probes = !all.disks.empty();
+    read_probe_options(line, probes, result);
+    what.disks = probes ? read_probed_disk(line, all.disks.size()) : read_disks(line);
     what.rates.source_read = optional_spread(line, "--source-read", rate_of);
     what.rates.target_read = optional_spread(line, "--target-read", rate_of);
     what.rates.target_write = optional_spread(line, "--target-write", rate_of);
     what.link.one_machine = line.has("--one-machine");
     what.link.rate = optional_spread(line, "--link", rate_of);
     what.link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
-    if (all.limit) what.link.limit_to_target = static_cast<double>(*all.limit);
-    what.link.connections = all.connections;
     what.compression_ratio = optional_spread(line, "--compression", parse_number);
     what.zero_share = optional_spread(line, "--zero-share", parse_percent);
     what.effective_rate = optional_spread(line, "--rate", rate_of);
     what.disk_rate = optional_value(line, "--disk-rate", rate_of);
     what.initial_replication_s = optional_value(line, "--initial-replication", parse_seconds);
-    what.block_bytes = all.options.block_bytes;
-    what.chunk_bytes = all.options.chunk_bytes;
-    what.algorithm = all.options.algorithm;
-    what.verify = all.options.verify;
+    take_engine_options(all);
+}
+
+void read_estimate_first(const raw_line& line, arguments& all) {
+    all.estimate.first = line.has("--estimate-first");
+    if (!all.estimate.first) {
+        for (const char* const name : {"--budget", "--sample", "--seed", "--probe-write", "--history"}) {
+            if (line.has(name)) refuse_usage(fmt::format("{} is for --estimate-first", name), "give that, too");
+        }
+        return;
+    }
+    if (!all.within.empty()) refuse_usage("--estimate-first and --within do not go together", "leave one of them out");
+    read_probing(line, all.estimate);
+    all.estimate.history_file = path_option(line, "--history");
+    take_engine_options(all);
 }
 
 }  // namespace reprotect::tool

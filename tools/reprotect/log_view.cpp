@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "reprotect/units.hpp"
 #include "standard_output.hpp"
 #include "text.hpp"
 

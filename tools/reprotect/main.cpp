@@ -72,7 +72,7 @@ outcome run(const arguments& line, const surroundings& around) {
         case verb::diff:
             return run_diff(line, around);
         case verb::estimate:
-            return run_estimate(line);
+            return run_estimate(line, around);
         case verb::checksum:
             return run_checksum(line, around);
         case verb::map:

@@ -22,6 +22,7 @@ constexpr unsigned in_key = 64;
 constexpr unsigned in_estimate = 128;
 constexpr unsigned in_reading = in_sync | in_diff | in_checksum;
 constexpr unsigned in_measured = in_reading | in_bench;
+constexpr unsigned in_probing = in_reading | in_estimate;
 constexpr unsigned in_disk_verbs = in_measured | in_map;
 constexpr unsigned in_all = in_disk_verbs | in_serve | in_key | in_estimate;
 
@@ -63,10 +64,23 @@ constexpr std::array option_table{
     option_row{"--round-trip", "TIME", in_estimate, "pipeline: of the link, as in 20ms"},
     option_row{"--compression", "RATIO", in_estimate, "pipeline: what goes in by what comes out, as in 1.6"},
     option_row{"--zero-share", "PERCENT", in_estimate, "pipeline: of the changed data, blocks of zeroes"},
-    option_row{"--egress-from", "PLACE", in_estimate,
+    option_row{"--estimate-first", nullptr, in_sync,
+               "look at the disks, print what it will take, ask, and close with predicted beside actual"},
+    option_row{"--budget", "TIME", in_estimate | in_sync, "read the disks for no longer than this (default 30s)"},
+    option_row{"--sample", "PERCENT", in_estimate | in_sync,
+               "instead of a budget: this share of what both disks hold, as in 2%"},
+    option_row{"--seed", "N", in_estimate | in_sync, "sample the same blocks again"},
+    option_row{
+        "--probe-write", "PATH", in_estimate | in_sync,
+        "measure writing on a scratch file of up to 256 MiB, made here and removed: on the target's file system"},
+    option_row{"--egress-from", "PLACE", in_estimate | in_sync | in_diff,
                "where the source is billed: azure:westeurope, aws:eu-west-1, internet"},
-    option_row{"--egress-to", "PLACE", in_estimate, "where the target is"},
-    option_row{"--prices", "FILE", in_estimate, "a price book of your own instead of the shipped list prices"},
+    option_row{"--egress-to", "PLACE", in_estimate | in_sync | in_diff, "where the target is"},
+    option_row{"--prices", "FILE", in_estimate | in_sync | in_diff,
+               "a price book of your own instead of the shipped list prices"},
+    option_row{
+        "--history", "FILE", in_estimate | in_sync,
+        "what was predicted of earlier runs and how they went, by which an estimate is calibrated; sync adds itself"},
     option_row{"--list-prices", nullptr, in_estimate, "print the price book; with --json a beginning for one's own"},
     option_row{"--verify", "HOW", in_sync | in_estimate,
                "root: equal digests prove the sync (default); reread: read the target again, past its cache"},
@@ -75,9 +89,9 @@ constexpr std::array option_table{
     option_row{"--reverse", nullptr, in_sync, "the target is on record as the source of this pair, and that is meant"},
     option_row{"--within", "FILE", in_sync | in_diff,
                "only these extents: a file saved by 'diff -o', or lines \"offset length\""},
-    option_row{"--source-allocation", "FILE", in_sync | in_diff,
+    option_row{"--source-allocation", "FILE", in_sync | in_diff | in_estimate,
                "where the source holds data: lines \"offset length\"; the rest reads as zeroes"},
-    option_row{"--target-allocation", "FILE", in_sync | in_diff, "the same of the target"},
+    option_row{"--target-allocation", "FILE", in_sync | in_diff | in_estimate, "the same of the target"},
     option_row{"-n,--dry-run", nullptr, in_disk_verbs, "compare and count, write nothing to a disk"},
     option_row{"-y,--yes", nullptr, in_disk_verbs, "ask nothing"},
     option_row{"-o,--output", "FILE", in_diff, "save the differential, for 'sync --within'"},
@@ -87,14 +101,15 @@ constexpr std::array option_table{
     option_row{"--ignore-allocation", nullptr, in_checksum, "read holes too"},
     option_row{"--extents", nullptr, in_diff | in_map,
                "print the extents, a line each, and nothing else, on standard output"},
-    option_row{"--direct", nullptr, in_disk_verbs | in_serve, "open the disks past the page cache"},
+    option_row{"--direct", nullptr, in_disk_verbs | in_serve | in_estimate, "open the disks past the page cache"},
     option_row{"--digest", "NAME", in_reading | in_estimate,
                "xxh3 (default; sha256 for checksum) or sha256 (content that an adversary may choose)"},
     option_row{"--block-size", "SIZE", in_measured | in_estimate,
                "the unit of transfer, a power of two from 512 to 64KiB (default 4KiB)"},
     option_row{"--chunk-size", "SIZE", in_measured | in_estimate,
                "the unit of reading and first comparison, up to 16MiB (default 1MiB)"},
-    option_row{"--depth", "N", in_measured | in_serve, "reads in flight for each disk, 1 to 256 (default 16)"},
+    option_row{"--depth", "N", in_measured | in_serve | in_estimate,
+               "reads in flight for each disk, 1 to 256 (default 16)"},
     option_row{"--threads", "N", in_measured | in_serve, "cap on the working threads of all disks together"},
     option_row{"--memory", "SIZE", in_reading | in_serve, "bound on the buffers (default 96MiB)"},
     option_row{"--limit", "RATE", in_reading | in_estimate,
@@ -106,21 +121,24 @@ constexpr std::array option_table{
                "after a lost connection try again, up to N times in a row without progress, pausing 1 s to 1 min"},
     option_row{"--max-egress", "SIZE", in_sync,
                "stop in time, with exit code 7, before more than this has been sent to a peer's side, all counted"},
+    option_row{"--max-cost", "MONEY", in_sync,
+               "the same before what crossed, both ways, costs more, as in 1.50 or 1.50USD; with --egress-from and "
+               "--egress-to"},
     option_row{
         "--source-generation", "NAME", in_sync,
         "the source is the unchanging state of this name, say a snapshot: a sync of it that was interrupted is not "
         "read again up to where it was, if nobody else wrote to the target"},
     option_row{"--connections", "N", in_serve, "the most that one session may have, 1 to 16 (default 16)"},
-    option_row{"--key", "FILE", in_reading,
+    option_row{"--key", "FILE", in_probing,
                "the key shared with a 'reprotect serve' (default: $REPROTECT_KEY); made by 'reprotect key new'"},
-    option_row{"--cert", "FILE", in_reading | in_serve, "instead of a key: the certificate of this side, PEM"},
-    option_row{"--cert-key", "FILE", in_reading | in_serve, "the key of that certificate, for its owner alone to read"},
-    option_row{"--ca", "FILE", in_reading | in_serve, "who must have signed the other side's certificate"},
-    option_row{"--insecure-plaintext", nullptr, in_reading | in_serve,
+    option_row{"--cert", "FILE", in_probing | in_serve, "instead of a key: the certificate of this side, PEM"},
+    option_row{"--cert-key", "FILE", in_probing | in_serve, "the key of that certificate, for its owner alone to read"},
+    option_row{"--ca", "FILE", in_probing | in_serve, "who must have signed the other side's certificate"},
+    option_row{"--insecure-plaintext", nullptr, in_probing | in_serve,
                "no encryption and nobody is asked who he is; between programs of this machine alone"},
-    option_row{"--ssh", "COMMAND", in_reading,
+    option_row{"--ssh", "COMMAND", in_probing,
                "what connects to an ssh:// disk, split at spaces (default: $REPROTECT_SSH, else ssh)"},
-    option_row{"--remote-tool", "PATH", in_reading, "the tool at the far end of ssh (default reprotect)"},
+    option_row{"--remote-tool", "PATH", in_probing, "the tool at the far end of ssh (default reprotect)"},
     option_row{"--state", "DIR", in_disk_verbs | in_serve, "where the records of targets are kept"},
     option_row{"--progress", "HOW", in_disk_verbs, "auto (a bar on a terminal), bar, json (an object a line) or none"},
     option_row{"--json", nullptr, in_all, "one JSON document on standard output, everything else on standard error"},
@@ -136,13 +154,18 @@ constexpr std::array verb_table{
              "  reprotect sync disk.img /dev/sdx --dry-run --json\n"
              "  reprotect sync disk.img old.img --within changes.diff --yes\n"
              "  reprotect sync /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key --limit 60MiB/s\n"
+             "  reprotect sync /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key --max-cost 1.50 "
+             "--egress-from azure:westeurope --egress-to internet\n"
              "  reprotect sync ssh://root@old.example/dev/vg0/current /dev/vg0/stale\n"},
     verb_row{verb::diff, "diff", in_diff, 2, 2, "SOURCE TARGET", "compare only; exit 1 if they differ",
              "  reprotect diff disk.img old.img\n"
              "  reprotect diff disk.img old.img --extents\n"
              "  reprotect diff disk.img old.img -o changes.diff --json\n"},
-    verb_row{verb::estimate, "estimate", in_estimate, 0, 0, "",
-             "time, egress and cost of a sync, from what is known of the disks",
+    verb_row{verb::estimate, "estimate", in_estimate, 2, 0, "[SOURCE [TARGET]]",
+             "time, egress and cost of a sync, from a look at the disks or from what is known of them",
+             "  reprotect estimate /dev/vg0/current /dev/vg0/stale --budget 10s\n"
+             "  reprotect estimate /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key\n"
+             "  reprotect estimate disk.img --changed 5GB --target-write 200MB/s\n"
              "  reprotect estimate --model asr-2018 --size 1TB --used 127GB --changed 45GB --rate 45MB/s\n"
              "  reprotect estimate --used 127GB --changed 30GB..45GB..60GB --link 1Gbit/s --round-trip 20ms\n"
              "  reprotect estimate --disk root,used=60GB,changed=3GB --disk "

@@ -1,6 +1,8 @@
 // Options that would change nothing are refused: whoever gives a key believes that it protects something.
 #include "remote_options.hpp"
 
+#include <boost/asio/ip/address.hpp>
+
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -11,7 +13,8 @@ namespace {
 
 constexpr std::array tcp_options{"--key", "--cert", "--cert-key", "--ca", "--insecure-plaintext"};
 constexpr std::array lane_options{"--connections"};
-constexpr std::array session_options{"--retry", "--max-egress"};
+constexpr std::array session_options{"--retry",       "--max-egress", "--max-cost",
+                                     "--egress-from", "--egress-to",  "--prices"};
 constexpr std::array ssh_options{"--ssh", "--remote-tool"};
 
 std::string environment(const char* name) {
@@ -98,18 +101,25 @@ void check_peer_disk(const verb_row& row, const arguments& result) {
     }
     if (*result.remote.disk == 0 && !result.source_allocation.empty()) refuse("--source-allocation");
     if (*result.remote.disk == 1 && !result.target_allocation.empty()) refuse("--target-allocation");
+    if (*result.remote.disk == 1 && !result.estimate.probe_write.empty() && !is_at_loopback(result.disks[1]))
+        refuse_usage(fmt::format("--probe-write measures this machine, and {} is a peer's", result.disks[1]),
+                     row.what == verb::estimate
+                         ? "say how fast the peer writes, if you know, as in --target-write 200MB/s"
+                         : "leave it out: how fast the peer writes is then assumed");
 }
 
 }  // namespace
 
 void read_remote_options(const verb_row& row, const raw_line& line, arguments& result) {
-    if (row.what != verb::sync && row.what != verb::diff && row.what != verb::checksum) return;
+    const bool estimates = row.what == verb::estimate;
+    if (row.what != verb::sync && row.what != verb::diff && row.what != verb::checksum && !estimates) return;
     result.remote.disk = find_peer(row, result);
     if (!result.remote.disk) {
         const std::string why = "is for a disk of a peer, and none is named";
         const std::string hint = "a peer's disk is reprotect://HOST[:PORT]/NAME or ssh://[USER@]HOST[:PORT]/PATH";
         refuse_given(line, tcp_options, why, hint);
         refuse_given(line, ssh_options, why, hint);
+        if (estimates) return;  // on paper connections are an input
         refuse_given(line, lane_options, why, hint);
         refuse_given(line, session_options, why, hint);
         return;
@@ -138,6 +148,15 @@ std::optional<certificate_files> read_certificates(const raw_line& line) {
 
 bool is_remote(const arguments& line, std::size_t disk) {
     return line.remote.disk == disk;
+}
+
+bool is_at_loopback(const std::string& remote) {
+    const std::string host = parse_remote_name(remote).host;
+    boost::system::error_code no_address;
+    const auto address = boost::asio::ip::make_address(host, no_address);
+    if (no_address) return host == "localhost";
+    if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address.is_loopback();
+    return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6()).is_loopback();
 }
 
 connect_options make_connect_options(const arguments& line) {

@@ -18,6 +18,9 @@ std::optional<certificate_files> read_certificates(const raw_line& line);
 /// Whether the n-th disk is a peer's.
 bool is_remote(const arguments& line, std::size_t disk);
 
+/// Whether a peer's disk is at an address of this very machine, as its name tells.
+bool is_at_loopback(const std::string& remote);
+
 /// Reads the key's file. Throws what that is refused for.
 connect_options make_connect_options(const arguments& line);
 

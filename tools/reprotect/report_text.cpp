@@ -108,6 +108,7 @@ std::string sync_summary(const sync_report& report, const named_pair& names, boo
     lines.add("written", format_size(bytes.written) + would);
     if (report.attempts > 1) lines.add("attempts", std::to_string(report.attempts));
     add_wire(lines, report, names.far_source);
+    if (!names.cost.empty()) lines.add("cost", names.cost);
     if (!report.failure && !dry_run) lines.add("verified", proof_text(report));
     add_end(lines, report);
     return lines.str();
@@ -125,6 +126,7 @@ std::string diff_summary(const sync_report& report, const named_pair& names, con
     add_scan(lines, report);
     lines.add("changed", fmt::format("{}, to zero {}", format_size(bytes.changed), format_size(bytes.zeroed)));
     add_wire(lines, report, names.far_source);
+    if (!names.cost.empty()) lines.add("cost", names.cost);
     if (report.differential) lines.add("extents", std::to_string(report.differential->changes().size()));
     add_end(lines, report);
     return lines.str();

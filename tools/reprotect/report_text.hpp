@@ -24,6 +24,7 @@ struct named_pair {
     std::string source;
     std::string target;
     bool far_source = false;  ///< what was sent went to the source, then
+    std::string cost{};       ///< of what crossed, or empty
 };
 
 /// Of a sync, finished or not. Names are escaped.

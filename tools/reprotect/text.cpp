@@ -94,14 +94,6 @@ std::string json_string(std::string_view text) {
     return result + "\"";
 }
 
-std::string utc_now() {
-    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-    std::tm parts{};
-    ::gmtime_r(&now, &parts);
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                       parts.tm_hour, parts.tm_min, parts.tm_sec);
-}
-
 json_object& json_object::raw(std::string_view key, std::string_view value) {
     add_key(body_, key);
     body_ += value;

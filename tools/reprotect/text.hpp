@@ -16,9 +16,6 @@ std::string escape(std::string_view text);
 /// A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD, and what could steer a terminal \uNNNN.
 std::string json_string(std::string_view text);
 
-/// "2026-11-22T09:17:35Z", now.
-std::string utc_now();
-
 /// A JSON object in the making.
 class json_object {
 public:

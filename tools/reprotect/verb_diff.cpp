@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cost_options.hpp"
 #include "remote_options.hpp"
 #include "report_text.hpp"
 #include "run.hpp"
@@ -52,6 +53,7 @@ sync_report compare_disks(const sync_request& request, const arguments& line, co
 
 outcome run_diff(const arguments& line, const surroundings& around) {
     const connect_options how = line.remote.disk ? make_connect_options(line) : connect_options();
+    const std::optional<traffic_bill> bill = make_bill(line);
     const auto source = open_unless_remote(line, 0);
     const auto target = open_unless_remote(line, 1);
     sync_request request;
@@ -76,7 +78,8 @@ outcome run_diff(const arguments& line, const surroundings& around) {
         size_difference(line, request.source != nullptr ? request.source->size() : report.bytes.disk, request.target);
 
     outcome result;
-    if (line.json) result.output = to_json(report) + "\n";
+    const auto cost = cost_of(bill, report);
+    if (line.json) result.output = with_cost(to_json(report), cost) + "\n";
     if (report.failure) {
         result.code = report_failure(report, around);
         return result;
@@ -86,7 +89,8 @@ outcome run_diff(const arguments& line, const surroundings& around) {
     if (!line.json && line.extents) {
         result.output = to_text(report.differential.value());
     } else if (!line.json && !line.quiet) {
-        result.output = diff_summary(report, {line.disks[0], line.disks[1], is_remote(line, 0)}, sizes_differ);
+        result.output =
+            diff_summary(report, {line.disks[0], line.disks[1], is_remote(line, 0), cost_text(cost)}, sizes_differ);
     }
     result.code = report.different() || !sizes_differ.empty() ? 1 : 0;
     return result;

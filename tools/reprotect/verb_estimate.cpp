@@ -1,59 +1,20 @@
-// estimate: time, bytes and money before anything moves, from what is known of the disks. Nothing is opened.
+// estimate: time, bytes and money before anything moves: on paper, from what is known of the disks, or from a look at
+// them. Nothing is written to a disk.
 #include "reprotect/estimate.hpp"
-#include "reprotect/units.hpp"
+#include "reprotect/history.hpp"
+#include "reprotect/open_device.hpp"
 
 #include <fmt/format.h>
 
-#include "report_text.hpp"
+#include "cost_options.hpp"
+#include "estimate_text.hpp"
+#include "look.hpp"
+#include "remote_options.hpp"
+#include "run.hpp"
 #include "text.hpp"
-#include "verbs.hpp"
 
 namespace reprotect::tool {
 namespace {
-
-std::string duration_text(const spread<double>& seconds) {
-    if (seconds.low == seconds.high) return format_duration(seconds.likely);
-    return fmt::format("{} to {}, likely {}", format_duration(seconds.low), format_duration(seconds.high),
-                       format_duration(seconds.likely));
-}
-
-// In both kinds of units: bills come in either.
-std::string size_text(std::uint64_t bytes) {
-    return fmt::format("{:.2f} GB ({})", static_cast<double>(bytes) / 1e9, format_size(bytes));
-}
-
-std::string bytes_text(const spread<std::uint64_t>& bytes) {
-    if (bytes.low == bytes.high) return size_text(bytes.likely);
-    return fmt::format("{} to {}, likely {}", size_text(bytes.low), size_text(bytes.high), size_text(bytes.likely));
-}
-
-std::string text_of(const estimate& result) {
-    summary lines;
-    lines.add("model", result.model);
-    for (const estimate_phase& phase : result.phases)
-        lines.add(phase.name, fmt::format("{}{}: {}", duration_text(phase.seconds),
-                                          phase.overlapping ? " (beside others)" : "", escape(phase.reason)));
-    lines.add("total", duration_text(result.total_s));
-    for (const unit_reading& reading : result.readings)
-        lines.add(reading.as_given ? "as given" : "if meant as",
-                  fmt::format("{}: {}", reading.name, duration_text(reading.total_s)));
-    lines.add("to target", bytes_text(result.to_target));
-    lines.add("to source", bytes_text(result.to_source));
-    if (result.cost) {
-        const spread<money>& amount = result.cost->amount;
-        lines.add(
-            "cost",
-            amount.low == amount.high
-                ? fmt::format("{} {} ({})", format_money(amount.likely), result.cost->currency, result.cost->basis)
-                : fmt::format("{} to {} {}, likely {} ({})", format_money(amount.low), format_money(amount.high),
-                              result.cost->currency, format_money(amount.likely), result.cost->basis));
-    }
-    lines.add("full copy", (result.full_copy.needed ? "yes: " : "no: ") + escape(result.full_copy.reason));
-    for (const std::string& note : result.notes) lines.add("note", escape(note));
-    for (const estimate_assumption& each : result.assumptions)
-        lines.add("assumed", fmt::format("{} {} ({})", each.name, escape(each.value), escape(each.source)));
-    return lines.str();
-}
 
 std::string text_of(const price_book& book) {
     std::string text = fmt::format("{}: {} prices, {}, {}\n", escape(book.name), book.kind, book.currency, book.date);
@@ -70,16 +31,40 @@ std::string text_of(const price_book& book) {
     return text;
 }
 
-}  // namespace
+std::optional<opened_disk> open_here(const arguments& line, std::size_t which) {
+    std::optional<opened_disk> opened;
+    if (which >= line.disks.size() || is_remote(line, which)) return opened;
+    opened.emplace(open_device(line.disks[which], {access::read_only, line.direct, false}),
+                   which == 0 ? line.source_allocation : line.target_allocation,
+                   which == 0 ? "--source-allocation" : "--target-allocation");
+    return opened;
+}
 
-outcome run_estimate(const arguments& line) {
+estimate estimate_on_paper(const arguments& line, const price_book& book) {
     const estimate_arguments& asked = line.estimate;
-    const price_book book = asked.price_file.empty() ? default_price_book() : load_price_book(asked.price_file);
-    if (asked.list_prices) return {0, line.json ? to_json(book) + "\n" : text_of(book)};
     const model_registry models;
     estimate result = models.find(asked.model).run(asked.what);
     if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to);
-    return {0, line.json ? to_json(result) + "\n" : text_of(result)};
+    if (asked.history_file.empty()) return result;
+    const calibration by = find_calibration(load_history(asked.history_file), result.model, std::nullopt);
+    return calibrate(std::move(result), by);
+}
+
+}  // namespace
+
+outcome run_estimate(const arguments& line, const surroundings& around) {
+    const price_book book = book_of(line);
+    if (line.estimate.list_prices) return {0, line.json ? to_json(book) + "\n" : text_of(book)};
+    estimate result;
+    if (line.disks.empty()) {
+        result = estimate_on_paper(line, book);
+    } else {
+        const std::optional<opened_disk> source = open_here(line, 0), target = open_here(line, 1);
+        result = look(line, {source ? &**source : nullptr, target ? &**target : nullptr}, around,
+                      traffic_of_look(line.options))
+                     .shown;
+    }
+    return {0, line.json ? to_json(result) + "\n" : estimate_text(result)};
 }
 
 }  // namespace reprotect::tool

@@ -2,6 +2,7 @@
 // again, so that a refusal leaves nothing behind.
 #include "reprotect/interlock.hpp"
 #include "reprotect/memory_device.hpp"
+#include "reprotect/units.hpp"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -10,9 +11,13 @@
 
 #include <cerrno>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "content.hpp"
+#include "cost_options.hpp"
+#include "estimate_text.hpp"
+#include "look.hpp"
 #include "remote_options.hpp"
 #include "report_text.hpp"
 #include "run.hpp"
@@ -127,9 +132,41 @@ bool agreed(const arguments& line, const surroundings& around, state_store& reco
         return confirm(fmt::format("This makes {} equal to {}", line.disks[1], line.disks[0]), source,
                        {line.disks[1], nullptr}, around);
     }
-    const std::string why = request.source != nullptr ? why_ask(line, records, *request.source, *target)
-                                                      : why_ask_for_pull(records, *target);
+    std::string why = request.source != nullptr ? why_ask(line, records, *request.source, *target)
+                                                : why_ask_for_pull(records, *target);
+    if (why.empty() && line.estimate.first) why = "The estimate is above";
     return why.empty() || confirm(why, source, {line.disks[1], target->get()}, around);
+}
+
+// The estimate that was asked for, printed where the question will be.
+std::optional<looked_estimate> predict(const arguments& line, const disks_here& here, const sync_options& options,
+                                       const surroundings& around) {
+    if (!line.estimate.first) return std::nullopt;
+    looked_estimate predicted = look(line, here, around, traffic_of_look(options));
+    if (!line.quiet) {
+        std::istringstream text(estimate_text(predicted.shown));
+        for (std::string each; std::getline(text, each);) around.out.line(each);
+    }
+    return predicted;
+}
+
+// What became of it, for later estimates. That it could not be kept does not undo a sync.
+void remember(const arguments& line, const looked_estimate& predicted, const sync_report& report,
+              const std::optional<paid_amount>& paid, const surroundings& around) {
+    if (line.estimate.history_file.empty() || line.options.dry_run) return;
+    try {
+        append_history(line.estimate.history_file, record_of(predicted.raw, report, predicted.pair, paid));
+    } catch (const error& why) {
+        around.out.warning(fmt::format("this run is not added to the history: {}", escape(why.what())));
+    }
+}
+
+std::string with_prediction(std::string document, const looked_estimate& predicted, const sync_report& report,
+                            const std::optional<paid_amount>& paid) {
+    const std::string added = fmt::format(R"(,"estimate":{},"predicted_against_actual":{})", to_json(predicted.shown),
+                                          against_json(predicted.shown, report, paid));
+    document.insert(document.rfind('}'), added);
+    return document;
 }
 
 outcome declined(const arguments& line, const surroundings& around) {
@@ -156,20 +193,26 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     const bool pull = is_remote(line, 0);
     const bool push = is_remote(line, 1);
     const connect_options how = push || pull ? make_connect_options(line) : connect_options();
+    const std::optional<traffic_bill> bill = make_bill(line);
+    sync_request request;
+    request.options = line.options;
+    apply_max_cost(line, bill, request.options, around);
     std::optional<opened_disk> source;
     if (!pull) {
         source.emplace(open_device(line.disks[0], {access::read_only, line.direct, false}), line.source_allocation,
                        "--source-allocation");
     }
-    sync_request request;
     request.source = source ? &**source : nullptr;
-    request.options = line.options;
     request.options.within = load_within(line, request.source);
 
     const auto records = open_records(line);
     std::optional<sync_target> target;
     if (!push) target.emplace(line);
     around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
+    const bool has_target = target && !target->created();
+    const auto predicted =
+        predict(line, {request.source, has_target ? target->get() : nullptr}, request.options, around);
+    if (predicted) request.options = with_limits_left(request.options, predicted->crossed);
     if (!agreed(line, around, *records, request, target)) return declined(line, around);
 
     // A null disk is the peer's, so a missing one here needs somebody to stand in for it.
@@ -200,10 +243,24 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     }
 
     outcome result;
+    // What was predicted is the sync; what is paid is the look, too.
+    const auto of_sync = cost_of(bill, report);
+    const std::optional<paid_amount> paid = of_sync ? std::optional(of_sync->paid) : std::nullopt;
+    const auto cost = cost_of(bill, report, predicted ? predicted->crossed : traffic_step());
+    if (predicted && report.failure && report.failure->kind() == error_kind::limit && line.remote.disk)
+        around.out.warning(
+            fmt::format("the look before the sync took {} to the target and {} to the source of its limits",
+                        format_size(predicted->crossed.to_target), format_size(predicted->crossed.to_source)));
+    if (predicted) remember(line, *predicted, report, paid, around);
     if (line.json) {
-        result.output = to_json(report) + "\n";
+        std::string document = with_cost(to_json(report), cost);
+        if (predicted) document = with_prediction(std::move(document), *predicted, report, paid);
+        result.output = document + "\n";
     } else if (!line.quiet && (report.ok() || report.bytes.written != 0)) {
-        result.output = sync_summary(report, {line.disks[0], line.disks[1], pull}, line.options.dry_run);
+        result.output =
+            sync_summary(report, {line.disks[0], line.disks[1], pull, cost_text(cost)}, line.options.dry_run);
+        if (predicted && report.ok())
+            result.output += "\nactual beside predicted\n" + against_text(predicted->shown, report, paid);
     }
     if (report.failure) result.code = report_failure(report, around);
     return result;

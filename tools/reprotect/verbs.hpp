@@ -22,7 +22,7 @@ struct surroundings {
 
 outcome run_sync(const arguments& line, const surroundings& around);
 outcome run_diff(const arguments& line, const surroundings& around);
-outcome run_estimate(const arguments& line);
+outcome run_estimate(const arguments& line, const surroundings& around);
 outcome run_checksum(const arguments& line, const surroundings& around);
 outcome run_map(const arguments& line, const surroundings& around);
 outcome run_bench(const arguments& line, const surroundings& around);

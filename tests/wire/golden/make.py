@@ -86,6 +86,17 @@ frames = [
     frame(52, numbers(1000000, 2**32) + text(b"mounted at /mnt")),
     frame(53, b"RPROTECT"),
     frame(54, numbers(2**33, 2**41, 60000000) + digest(8)),
+    frame(64, count_up(60, 32) + numbers(64 * 2**20)),
+    frame(65, count_up(90, 32) + numbers(10 * 2**40 + 513)),
+    frame(66, b""),
+    frame(67, bytes([1]) + numbers(1, 2, 0, 1, 996, 128)),
+    frame(68, numbers(2 << 1 | 0) + digest(1) + digest(2) + numbers(3 << 1 | 1) + numbers(1 << 1 | 0) + digest(3)),
+    frame(69, numbers(127, 128)),
+    frame(70, numbers(0, 127, 300)),
+    frame(71, numbers(2**20, 1000, 0, 4096, 4096, 7)),
+    frame(72, b"filler"),
+    frame(73, numbers(2**24)),
+    frame(74, numbers(2**64 - 1)),
 ]
 
 here = pathlib.Path(__file__).parent

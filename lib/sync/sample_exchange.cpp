@@ -1,0 +1,669 @@
+// The server listens all the time, also while it reads: who has gone is not read for. What it does aside is done on a
+// thread of its own; one timer is what the answering side waits on, whatever it waits for. The client is one
+// coroutine that asks and listens by turns, and is woken to say that it is still there.
+#include "sync/sample_exchange.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/caught_error.hpp"
+#include "base/utf8.hpp"
+#include "codec/digester.hpp"
+#include "codec/random.hpp"
+#include "wire/deadline.hpp"
+#include "wire/message_codec.hpp"
+#include "wire/opening.hpp"
+
+namespace reprotect {
+namespace {
+
+using boost::asio::awaitable;
+using namespace std::chrono_literals;
+using steady = std::chrono::steady_clock;
+
+constexpr unsigned silence_factor = 60;                // as in a session
+constexpr std::size_t moved_at_once = 16 * 1024;       // guessed: so much passes within the patience over any link
+constexpr auto parting_patience = 5s;                  // guessed: a refusal should arrive, and cost little
+constexpr std::size_t runs_per_query = 4096;           // of the device
+constexpr std::size_t runs_at_once = 12 * 1024;        // a frame or two
+constexpr std::size_t runs_max = 4 * 1024 * 1024;      // a guess: of a disk, held by the client; 96 MiB
+constexpr std::chrono::milliseconds silence_max = 1s;  // as in a session
+
+std::chrono::milliseconds say_something_every(std::chrono::milliseconds patience) {
+    return std::min(patience / 4, silence_max);
+}
+
+struct incoming {
+    frame_kind kind = frame_kind::keep_alive;
+    std::vector<std::byte> payload;
+    std::string ended;  // how the connection did before a frame began; empty: here is one
+};
+
+error broken(const connection& link, const std::string& what) {
+    return error(error_kind::peer, link.far_name + " broke the rules of the wire: " + what, {.operation = "receive"});
+}
+
+error lost(const connection& link, const std::string& why) {
+    return error(error_kind::peer, "the connection to " + link.far_name + " was lost: " + why,
+                 {.operation = "receive"});
+}
+
+// Throws `error`, also where nothing comes within the patience.
+awaitable<incoming> receive_frame(const connection* link, std::chrono::milliseconds patience) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    deadline<byte_stream> limit(on, *link->stream, patience);
+    incoming frame;
+    bool begun = false;
+    std::string failure;
+    try {
+        std::array<std::byte, frame_header_bytes> head{};
+        const std::span<std::byte> first(head);
+        co_await read_all(*link->stream, first);
+        begun = true;
+        const wire_result<frame_header> header = decode_header(head);
+        if (!header) throw broken(*link, header.error().message());
+        frame.kind = header->kind;
+        frame.payload.resize(header->length);
+        for (std::size_t at = 0; at < frame.payload.size(); at += moved_at_once) {
+            limit.extend(patience);
+            const auto part = std::span(frame.payload).subspan(at, std::min(moved_at_once, frame.payload.size() - at));
+            co_await read_all(*link->stream, part);
+        }
+    } catch (const boost::system::system_error& why) {
+        failure = why.code().message();
+    }
+    if (failure.empty()) co_return frame;
+    if (limit.passed())
+        throw error(error_kind::peer, "nothing was heard from " + link->far_name, {.operation = "receive"});
+    if (begun) throw lost(*link, failure);
+    frame.ended = failure;
+    co_return frame;
+}
+
+awaitable<void> send_all(const connection* link, std::span<const std::byte> bytes, std::chrono::milliseconds patience) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    deadline<byte_stream> limit(on, *link->stream, patience);
+    std::string failure;
+    try {
+        for (std::size_t at = 0; at < bytes.size(); at += moved_at_once) {
+            if (at != 0) limit.extend(patience);
+            const auto part = bytes.subspan(at, std::min(moved_at_once, bytes.size() - at));
+            co_await write_all(*link->stream, part);
+        }
+    } catch (const boost::system::system_error& why) {
+        failure = why.code().message();
+    }
+    if (failure.empty()) co_return;
+    throw error(error_kind::peer,
+                limit.passed() ? link->far_name + " took nothing of what was sent"
+                               : "the connection to " + link->far_name + " was lost: " + failure,
+                {.operation = "send"});
+}
+
+// What no link makes smaller.
+std::vector<std::byte> random_filler() {
+    std::vector<std::byte> bytes(moved_at_once);
+    fill_random(bytes);
+    return bytes;
+}
+
+awaitable<void> send_filler(const connection* link, std::uint64_t count, std::chrono::milliseconds patience) {
+    const std::vector<std::byte> bytes = random_filler();
+    std::vector<std::byte> frame;
+    while (count != 0) {
+        const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(count, bytes.size()));
+        frame.clear();
+        append_filler(frame, std::span(bytes).first(part));
+        co_await send_all(link, frame, patience);
+        count -= part;
+    }
+}
+
+std::uint64_t as_us(double seconds) {
+    return static_cast<std::uint64_t>(std::ceil(std::max(seconds, 0.0) * 1e6));
+}
+
+double as_seconds(std::uint64_t us) {
+    return static_cast<double>(us) / 1e6;
+}
+
+std::uint64_t blocks_in(const extent& range, const geometry& shape) {
+    return (range.length + shape.block_bytes - 1) / shape.block_bytes;
+}
+
+// ---- the server ----
+
+// A thread that does one thing, and what it leaves for the coroutine that waits for it.
+class errand {
+public:
+    using work = std::function<void(std::stop_token)>;
+
+    errand(work what, std::stop_source stop, std::string device, std::function<void()> then)
+        : stop_(std::move(stop)),
+          thread_([this, what = std::move(what), device = std::move(device), then = std::move(then)] {
+              try {
+                  what(stop_.get_token());
+              } catch (...) {
+                  failure_ = caught_error(device);
+              }
+              over_ = true;
+              then();
+          }) {}
+    errand(const errand&) = delete;
+    errand& operator=(const errand&) = delete;
+    ~errand() {
+        if (!over_) stop_.request_stop();
+        thread_.join();
+    }
+
+    bool over() const noexcept { return over_; }
+    /// Once it is over.
+    const std::optional<error>& failure() const noexcept { return failure_; }
+
+private:
+    std::atomic<bool> over_ = false;
+    std::optional<error> failure_;
+    std::stop_source stop_;
+    std::thread thread_;
+};
+
+class sample_server {
+public:
+    sample_server(connection& link, device& disk, sample_terms terms, boost::asio::any_io_executor on)
+        : link_(link),
+          disk_(disk),
+          terms_(std::move(terms)),
+          on_(std::move(on)),
+          bell_(std::make_shared<boost::asio::steady_timer>(on_)),
+          shape_{disk.size(), chunk_bytes_default, terms_.options.block_bytes},
+          on_cancel_(terms_.cancel, [this] { stop_.request_stop(); }) {}
+
+    awaitable<std::uint64_t> run();
+
+private:
+    awaitable<void> listen();
+    void take(incoming&& frame);
+    awaitable<incoming> next();
+    awaitable<void> answer();
+    awaitable<void> greet(wire_sampler_hello theirs);
+    awaitable<void> tell_layout();
+    awaitable<void> tell_samples(wire_sample_wish wish);
+    awaitable<void> tell_weights(std::vector<std::uint64_t> offsets);
+    awaitable<void> echo(wire_echo_wish wish);
+    awaitable<void> aside(errand::work what);
+    awaitable<void> part(std::exception_ptr why);
+    void put_last_words(const std::exception_ptr& why);
+    awaitable<void> rest(std::chrono::milliseconds at_most);
+    awaitable<void> send_out();
+    std::vector<source_run> layout_from(std::uint64_t& at, const std::stop_token& stop);
+    template <typename Value>
+    Value checked(wire_result<Value>&& value) const {
+        if (!value) throw broken(link_, value.error().message());
+        return std::move(*value);
+    }
+
+    connection& link_;
+    device& disk_;
+    const sample_terms terms_;
+    const boost::asio::any_io_executor on_;
+    const std::shared_ptr<boost::asio::steady_timer> bell_;  // shared with what is posted to ring it
+    const geometry shape_;
+    std::unique_ptr<probed_disk> probed_;
+    std::vector<std::byte> out_;
+    std::uint64_t read_bytes_ = 0;
+
+    bool listening_ = true, deaf_ = false, busy_ = false;
+    std::optional<incoming> pending_;
+    std::uint64_t filler_bytes_ = 0;
+    std::optional<error> lost_;
+    steady::time_point asked_ = steady::now();
+
+    std::stop_source stop_;
+    std::stop_callback<std::function<void()>> on_cancel_;
+};
+
+awaitable<std::uint64_t> sample_server::run() {
+    boost::asio::co_spawn(on_, listen(), [this](std::exception_ptr why) {
+        listening_ = false;
+        try {
+            if (why) std::rethrow_exception(why);
+        } catch (...) {
+            lost_ = caught_error("");
+        }
+        stop_.request_stop();
+        bell_->cancel();
+    });
+    std::exception_ptr failure;
+    try {
+        co_await answer();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    co_await part(failure);
+    if (failure) std::rethrow_exception(failure);
+    co_return read_bytes_;
+}
+
+void sample_server::put_last_words(const std::exception_ptr& why) {
+    out_.clear();
+    try {
+        std::rethrow_exception(why);
+    } catch (...) {
+        const message told = failed{discreet(caught_error(""), terms_.names)};
+        append(out_, told);
+    }
+}
+
+// Tells the client why, if it listens, and ends the connection when it has heard it.
+awaitable<void> sample_server::part(std::exception_ptr why) {
+    deaf_ = true;
+    if (why && listening_) {
+        try {
+            put_last_words(why);
+            co_await send_out();
+            // A socket that is closed with something unread in it may lose the last words.
+            const auto until = steady::now() + parting_patience;
+            while (listening_ && steady::now() < until) {
+                co_await rest(parting_patience);
+            }
+        } catch (...) {
+            // It has ended, or was too slow to, or there is no memory for words. What follows must be done all the same.
+        }
+    }
+    link_.stream->close();
+    while (listening_) {
+        co_await rest(parting_patience);
+    }
+}
+
+awaitable<void> sample_server::listen() {
+    while (true) {
+        auto frame = co_await receive_frame(&link_, terms_.patience);
+        if (!frame.ended.empty()) {
+            if (busy_ || pending_) throw lost(link_, frame.ended);
+            co_return;
+        }
+        if (!deaf_) take(std::move(frame));
+    }
+}
+
+void sample_server::take(incoming&& frame) {
+    if (frame.kind == frame_kind::keep_alive || frame.kind == frame_kind::filler) {
+        if (!busy_ && steady::now() - asked_ > silence_factor * terms_.patience)
+            throw error(error_kind::peer, link_.far_name + " gave signs of life, and asked nothing",
+                        {.operation = "receive"});
+        if (frame.kind == frame_kind::keep_alive) return;
+        filler_bytes_ += frame.payload.size();
+        if (frame.payload.empty() || filler_bytes_ > filler_bytes_max)
+            throw broken(link_, "filler that there may not be");
+        return;
+    }
+    // The next question may overtake the news that the last answer has gone out; no more than that.
+    if (pending_) throw broken(link_, "a question before the last one was answered");
+    pending_ = std::move(frame);
+    bell_->cancel();
+}
+
+awaitable<void> sample_server::rest(std::chrono::milliseconds at_most) {
+    bell_->expires_after(at_most);
+    boost::system::error_code rung;
+    auto token = boost::asio::redirect_error(boost::asio::use_awaitable, rung);
+    co_await bell_->async_wait(token);
+}
+
+awaitable<void> sample_server::send_out() {
+    const std::span<const std::byte> bytes(out_);
+    co_await send_all(&link_, bytes, terms_.patience);
+    out_.clear();
+}
+
+// Its `ended` says that the client has.
+awaitable<incoming> sample_server::next() {
+    busy_ = false;
+    asked_ = steady::now();
+    while (!pending_ && listening_) {
+        co_await rest(1h);
+    }
+    if (terms_.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
+    if (lost_) throw *lost_;
+    incoming frame;
+    frame.ended = "ended";
+    if (pending_) frame = std::move(*pending_);
+    pending_.reset();
+    busy_ = true;
+    co_return frame;
+}
+
+awaitable<void> sample_server::answer() {
+    auto first = co_await next();
+    if (!first.ended.empty()) co_return;
+    if (first.kind != frame_kind::sampler_hello) throw broken(link_, "a frame that has no place here");
+    auto theirs = checked(decode_sampler_hello(first.payload));
+    co_await greet(theirs);
+    while (true) {
+        const auto frame = co_await next();
+        if (!frame.ended.empty()) co_return;
+        if (frame.kind == frame_kind::layout_wish) {
+            co_await tell_layout();
+        } else if (frame.kind == frame_kind::sample_wish) {
+            auto wish = checked(decode_sample_wish(frame.payload, shape_));
+            co_await tell_samples(std::move(wish));
+        } else if (frame.kind == frame_kind::weigh_wish) {
+            auto offsets = checked(decode_weigh_wish(frame.payload, shape_));
+            co_await tell_weights(std::move(offsets));
+        } else if (frame.kind == frame_kind::echo_wish) {
+            auto wish = checked(decode_echo_wish(frame.payload));
+            co_await echo(wish);
+        } else {
+            throw broken(link_, "a frame that has no place here");
+        }
+    }
+}
+
+awaitable<void> sample_server::greet(wire_sampler_hello theirs) {
+    if (shape_.disk_bytes > wire_offset_max)
+        throw error(error_kind::unsuitable, "a disk of this size cannot be spoken of", {.device = disk_.name()});
+    wire_sampled_disk ours;
+    ours.nonce = random_nonce();
+    ours.disk_bytes = shape_.disk_bytes;
+    sampling_options options = terms_.options;
+    options.kept_bytes = std::min(options.kept_bytes, theirs.kept_bytes);
+    probed_ = make_probed_disk(disk_, options, derive_secret(theirs.nonce, ours.nonce, terms_.binding));
+    append(out_, ours);
+    co_await send_out();
+}
+
+std::vector<source_run> sample_server::layout_from(std::uint64_t& at, const std::stop_token& stop) {
+    std::vector<source_run> runs;
+    while (at < shape_.disk_bytes && runs.size() < runs_at_once) {
+        if (stop.stop_requested()) throw error(error_kind::interrupted, "interrupted", {.device = disk_.name()});
+        for (const allocation_run& run : disk_.allocation({at, shape_.disk_bytes - at}, runs_per_query)) {
+            REPROTECT_ASSERT(run.range.offset == at && !run.range.empty());
+            at = run.range.end();
+            const auto kind = run.kind == content::data ? source_content::data : source_content::zero;
+            if (!runs.empty() && runs.back().kind == kind)
+                runs.back().range.length += run.range.length;
+            else
+                runs.push_back({run.range, kind});
+        }
+    }
+    return runs;
+}
+
+awaitable<void> sample_server::tell_layout() {
+    for (std::uint64_t at = 0; at < shape_.disk_bytes;) {
+        reprotect::allocation some;
+        errand::work ask = [&](const std::stop_token& stop) { some.runs = layout_from(at, stop); };
+        co_await aside(std::move(ask));
+        const message told = std::move(some);
+        append(out_, told);
+        co_await send_out();
+    }
+}
+
+awaitable<void> sample_server::tell_samples(wire_sample_wish wish) {
+    stretch_samples seen;
+    errand::work read = [&](const std::stop_token& stop) { seen = probed_->sample(wish.stretches, wish.keep, stop); };
+    co_await aside(std::move(read));
+    for (const extent& each : wish.stretches) read_bytes_ += each.length;
+    std::vector<wire_sample> samples;
+    samples.reserve(seen.blocks.size());
+    for (const block_sample& each : seen.blocks) samples.push_back({each.value, each.zero});
+    append_samples(out_, samples);
+    wire_samples_end end;
+    end.duration_us = as_us(seen.seconds);
+    end.processor_us = as_us(seen.processor_seconds);
+    append(out_, end);
+    co_await send_out();
+}
+
+awaitable<void> sample_server::tell_weights(std::vector<std::uint64_t> offsets) {
+    std::vector<packed_batch> batches;
+    errand::work weigh = [&](const std::stop_token& stop) { batches = probed_->weigh(offsets, stop); };
+    co_await aside(std::move(weigh));
+    std::vector<wire_weight> weights;
+    for (const packed_batch& each : batches)
+        weights.push_back({each.raw_bytes, each.packed_bytes, as_us(each.processor_seconds)});
+    append_weights(out_, weights);
+    co_await send_out();
+}
+
+awaitable<void> sample_server::echo(wire_echo_wish wish) {
+    wire_echo came;
+    came.bytes = std::exchange(filler_bytes_, 0);
+    co_await send_filler(&link_, wish.bytes, terms_.patience);
+    append(out_, came);
+    co_await send_out();
+}
+
+// What blocks; the client hears meanwhile that this side lives.
+awaitable<void> sample_server::aside(errand::work what) {
+    const auto every = say_something_every(terms_.patience);
+    errand doing(std::move(what), stop_, disk_.name(),
+                 [on = on_, bell = bell_] { boost::asio::post(on, [bell] { bell->cancel(); }); });
+    std::optional<error> failure;
+    auto due = steady::now() + every;
+    while (!doing.over()) {
+        co_await rest(every);
+        if (doing.over() || failure || !listening_ || steady::now() < due) continue;
+        due = steady::now() + every;
+        append_keep_alive(out_);
+        try {
+            co_await send_out();
+        } catch (const error& why) {
+            // Nobody waits for it any more; the disk is let go when the threads have stopped.
+            failure = why;
+            stop_.request_stop();
+        }
+    }
+    if (lost_) throw *lost_;
+    if (failure) throw *failure;
+    if (doing.failure()) throw *doing.failure();
+}
+
+}  // namespace
+
+awaitable<std::uint64_t> serve_samples(connection& link, device& disk, sample_terms terms) {
+    const auto on = co_await boost::asio::this_coro::executor;
+    const auto server = std::make_unique<sample_server>(link, disk, std::move(terms), on);
+    const auto read_bytes = co_await server->run();
+    co_return read_bytes;
+}
+
+// ---- the client ----
+
+struct sample_client::received_frame : incoming {};
+
+sample_client::sample_client(connection& link, std::uint32_t block_bytes, std::chrono::milliseconds patience)
+    : link_(link), patience_(patience), shape_{0, chunk_bytes_default, block_bytes} {}
+
+std::chrono::milliseconds sample_client::keep_every() const noexcept {
+    return say_something_every(patience_);
+}
+
+awaitable<void> sample_client::send(std::span<const std::byte> bytes) {
+    co_await send_all(&link_, bytes, patience_);
+    said_ = steady::now();
+}
+
+// However busily the peer sends, an answer ends in time.
+awaitable<void> sample_client::ask(std::span<const std::byte> question) {
+    asked_ = steady::now();
+    co_await send(question);
+}
+
+awaitable<void> sample_client::keep_alive() {
+    std::vector<std::byte> frame;
+    append_keep_alive(frame);
+    const std::span<const std::byte> bytes(frame);
+    co_await send(bytes);
+}
+
+// The next frame that is more than a sign of life.
+awaitable<sample_client::received_frame> sample_client::receive() {
+    received_frame frame;
+    while (true) {
+        auto came = co_await receive_frame(&link_, patience_);
+        if (!came.ended.empty()) throw lost(link_, came.ended);
+        const auto now = steady::now();
+        const bool due = now - said_ >= keep_every();
+        if (due) {
+            co_await keep_alive();
+        }
+        if (now - asked_ > silence_factor * patience_)
+            throw error(error_kind::peer, link_.far_name + " gave signs of life, and no whole answer",
+                        {.operation = "receive"});
+        if (came.kind == frame_kind::keep_alive) continue;
+        if (came.kind == frame_kind::failed) {
+            const auto why = decode(came.kind, came.payload);
+            if (!why) throw broken(link_, why.error().message());
+            const error& told = std::get<failed>(*why).why;
+            throw error(told.kind() == error_kind::interrupted ? error_kind::peer : told.kind(),
+                        link_.far_name + ": " + on_one_line(told.what()), {.operation = "sample"});
+        }
+        frame.kind = came.kind;
+        frame.payload = std::move(came.payload);
+        break;
+    }
+    co_return frame;
+}
+
+awaitable<void> sample_client::begin(std::array<std::byte, 32> binding, std::uint64_t kept_bytes) {
+    wire_sampler_hello ours;
+    ours.nonce = random_nonce();
+    ours.kept_bytes = kept_bytes;
+    std::vector<std::byte> out;
+    append(out, ours);
+    const std::span<const std::byte> bytes(out);
+    co_await ask(bytes);
+    const auto frame = co_await receive();
+    if (frame.kind != frame_kind::sampled_disk) throw broken(link_, "a frame that has no place here");
+    const auto theirs = decode_sampled_disk(frame.payload);
+    if (!theirs) throw broken(link_, theirs.error().message());
+    if (theirs->nonce == ours.nonce) throw broken(link_, "it sent our own words back");
+    shape_.disk_bytes = theirs->disk_bytes;
+    secret_ = derive_secret(ours.nonce, theirs->nonce, binding);
+}
+
+awaitable<void> sample_client::allocation(std::vector<allocation_run>* into) {
+    std::vector<std::byte> out;
+    append_layout_wish(out);
+    const std::span<const std::byte> bytes(out);
+    co_await ask(bytes);
+    for (std::uint64_t at = 0; at < shape_.disk_bytes;) {
+        const auto frame = co_await receive();
+        if (frame.kind != frame_kind::allocation) throw broken(link_, "a frame that has no place here");
+        const auto some = decode(frame.kind, frame.payload);
+        if (!some) throw broken(link_, some.error().message());
+        for (const source_run& run : std::get<reprotect::allocation>(*some).runs) {
+            if (run.range.offset != at || run.range.length > shape_.disk_bytes - at || run.kind == source_content::skip)
+                throw broken(link_, "an allocation that is not its disk's");
+            at = run.range.end();
+            const content kind = run.kind == source_content::data ? content::data : content::zero;
+            if (!into->empty() && into->back().kind == kind)
+                into->back().range.length += run.range.length;
+            else
+                into->push_back({run.range, kind});
+            if (into->size() > runs_max)
+                throw error(error_kind::unsuitable,
+                            "the disk at " + link_.far_name + " lies in too many pieces to be probed",
+                            {.operation = "allocation"});
+        }
+    }
+}
+
+awaitable<void> sample_client::sample(std::span<const extent> stretches, bool keep, stretch_samples* into) {
+    REPROTECT_ASSERT(!stretches.empty());
+    wire_sample_wish wish;
+    wish.keep = keep;
+    wish.stretches.assign(stretches.begin(), stretches.end());
+    std::uint64_t left = 0;
+    for (const extent& each : stretches) left += blocks_in(each, shape_);
+    std::vector<std::byte> out;
+    append(out, wish, shape_);
+    const std::span<const std::byte> bytes(out);
+    co_await ask(bytes);
+
+    // Zeroes come without a digest.
+    const digester with(digest_algorithm::xxh3, secret_);
+    const std::vector<std::byte> zeroes(shape_.block_bytes);
+    const digest zero = with.bytes(zeroes);
+    while (true) {
+        const auto frame = co_await receive();
+        if (frame.kind == frame_kind::samples_end) {
+            const auto end = decode_samples_end(frame.payload);
+            if (!end) throw broken(link_, end.error().message());
+            if (left != 0) throw broken(link_, "fewer samples than were asked for");
+            into->seconds += as_seconds(end->duration_us);
+            into->processor_seconds += as_seconds(end->processor_us);
+            break;
+        }
+        if (frame.kind != frame_kind::samples) throw broken(link_, "a frame that has no place here");
+        const auto some = decode_samples(frame.payload, static_cast<std::size_t>(left));
+        if (!some) throw broken(link_, some.error().message());
+        for (const wire_sample& each : *some) into->blocks.push_back({each.zero ? zero : each.value, each.zero});
+        left -= some->size();
+    }
+    // Only the last block of a disk may be short.
+    const std::size_t tail = static_cast<std::size_t>(stretches.back().end() % shape_.block_bytes);
+    if (tail != 0 && into->blocks.back().zero) into->blocks.back().value = with.bytes(std::span(zeroes).first(tail));
+}
+
+awaitable<void> sample_client::weigh(std::span<const std::uint64_t> offsets, std::vector<packed_batch>* into) {
+    std::vector<std::byte> out;
+    append_weigh_wish(out, offsets, shape_);
+    const std::span<const std::byte> bytes(out);
+    co_await ask(bytes);
+    const auto frame = co_await receive();
+    if (frame.kind != frame_kind::weights) throw broken(link_, "a frame that has no place here");
+    const auto weights = decode_weights(frame.payload);
+    if (!weights) throw broken(link_, weights.error().message());
+    std::uint64_t left = offsets.size() * std::uint64_t{shape_.block_bytes};
+    for (const wire_weight& each : *weights) {
+        if (each.raw_bytes > left || each.packed_bytes > each.raw_bytes)
+            throw broken(link_, "weights of more than was to be weighed");
+        left -= each.raw_bytes;
+        into->push_back({each.raw_bytes, each.packed_bytes, as_seconds(each.processor_us)});
+    }
+}
+
+awaitable<void> sample_client::exchange_filler(std::uint64_t there, std::uint64_t back, double* seconds) {
+    REPROTECT_ASSERT(there <= filler_bytes_max && back <= filler_bytes_max);
+    const auto begun = steady::now();
+    co_await send_filler(&link_, there, patience_);
+    wire_echo_wish wish;
+    wish.bytes = back;
+    std::vector<std::byte> out;
+    append(out, wish);
+    const std::span<const std::byte> bytes(out);
+    co_await ask(bytes);
+    while (true) {
+        const auto frame = co_await receive();
+        if (frame.kind == frame_kind::echo) {
+            const auto came = decode_echo(frame.payload);
+            if (!came) throw broken(link_, came.error().message());
+            if (came->bytes != there || back != 0) throw broken(link_, "another echo than was asked for");
+            break;
+        }
+        if (frame.kind != frame_kind::filler) throw broken(link_, "a frame that has no place here");
+        if (frame.payload.empty() || frame.payload.size() > back)
+            throw broken(link_, "other filler than was asked for");
+        back -= frame.payload.size();
+    }
+    *seconds = std::chrono::duration<double>(steady::now() - begun).count();
+}
+
+}  // namespace reprotect
