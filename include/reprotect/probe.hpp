@@ -29,7 +29,9 @@ struct probe_options {
     /// For the disks, their allocation included; at least 0.1. What it begins with is small, so that even a slow disk keeps to it;
     /// a few blocks are read whatever it is.
     double budget_s = 30;
-    std::optional<double> share{};        ///< of the data that both have, above 0 to 1; then the budget does not count
+    /// Of each disk's data, above 0 to 1: long stretches and blocks together read no more than that, but for a few blocks that are read
+    /// whatever it is. Then the budget does not count.
+    std::optional<double> share{};
     std::uint64_t blocks_max = 10'000;    ///< within the budget
     bool stretches = true;                ///< read long ones, too; without them no rates are known
     std::optional<std::uint64_t> seed{};  ///< what is sampled is the same for the same seed and allocation

@@ -9,7 +9,9 @@
 #include <cstdio>
 #include <iterator>
 
+#include "base/median.hpp"
 #include "base/utf8.hpp"
+#include "estimate/models.hpp"
 #include "reprotect/history.hpp"
 
 namespace reprotect {
@@ -44,12 +46,6 @@ std::vector<const history_record*> newest(const history& past, Wanted wanted) {
     for (auto at = past.records.rbegin(); at != past.records.rend() && found.size() < runs_max; ++at)
         if (wanted(*at)) found.push_back(&*at);
     return found;
-}
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t middle = values.size() / 2;
-    return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 spread<double> factor_of(const std::vector<double>& logs) {

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/median.hpp"
 #include "estimate/sampling.hpp"
 #include "reprotect/error.hpp"
 
@@ -101,12 +102,6 @@ auto at_once(const std::stop_token& cancel, Ours ours, Theirs theirs) {
     }
 }
 
-spread<double> spread_of(std::vector<double> values) {
-    std::ranges::sort(values);
-    const double middle = values[values.size() / 2];
-    return {values.front(), middle, values.back()};
-}
-
 // Rates seen in some rounds, and what all of them took of the processors.
 class rate_log {
 public:
@@ -149,6 +144,7 @@ private:
     void read_stretches();
     std::vector<extent> choose_stretches(extent_set& from, std::uint64_t length);
     std::uint64_t read_round(const std::vector<extent>& stretches, bool pair);
+    std::uint64_t blocks_wanted(std::uint64_t data_bytes, std::uint64_t bytes_read, std::uint64_t most) const;
     void sample_common();
     void sample_source_only();
     void weigh();
@@ -299,7 +295,7 @@ void probing::read_stretches() {
     extent_set& unread = pair ? unread_ : source_only_;
     const double data = static_cast<double>(unread.total());
     double bytes_allowed = data * stretch_share_of_data;
-    if (options_.share) bytes_allowed = std::min(bytes_allowed, data * *options_.share);
+    if (options_.share) bytes_allowed = std::min(bytes_allowed, data * *options_.share * stretch_share_of_budget);
     // Of a small disk short ones: a rate from little is still one, and rounds tell how it varies.
     const double length = std::min(bytes_allowed / stretches_at_once / stretch_rounds_least, double{stretch_bytes_max});
     const std::uint64_t grain = options_.block_bytes;
@@ -323,6 +319,7 @@ void probing::read_stretches() {
         const bool due = i < stretch_rounds_least;
         const std::uint64_t stretch = stretch_for(rate, due ? stretch_rounds_least - i : 1);
         if (stretch < (due ? std::max(grain, first / 8) : first)) break;
+        if (options_.share && taken + static_cast<double>(stretch * stretches_at_once) > bytes_allowed) break;
         rate = round_of(stretch);
     }
 }
@@ -347,13 +344,18 @@ void probing::read_blocks(const std::vector<extent>& blocks, bool with_target) {
     block_s_ = (spent_s_ - before) / static_cast<double>(blocks.size());
 }
 
+// What is to be read at random of some data, of which long stretches have read a part: that is within the share, too.
+std::uint64_t probing::blocks_wanted(std::uint64_t data_bytes, std::uint64_t bytes_read, std::uint64_t most) const {
+    if (!options_.share) return most;
+    const double wanted = static_cast<double>(data_bytes) * *options_.share - static_cast<double>(bytes_read);
+    const double blocks = std::ceil(std::max(wanted, 0.0) / options_.block_bytes);
+    return std::max(static_cast<std::uint64_t>(blocks), pilot_blocks_least);
+}
+
 void probing::sample_common() {
     if (unread_.empty() || common_.empty()) return;
-    std::uint64_t wanted = options_.blocks_max;
-    if (options_.share) {
-        const double blocks = static_cast<double>(common_.total()) / options_.block_bytes * *options_.share;
-        wanted = std::max<std::uint64_t>(static_cast<std::uint64_t>(blocks), 1);
-    }
+    const std::uint64_t wanted =
+        blocks_wanted(result_.common_data, result_.common_data - unread_.total(), options_.blocks_max);
     common_plan_.emplace(unread_, options_.block_bytes, random_(), wanted);
     reserve_s_ = std::max(left_s(), 0.0) * source_only_share;
     reserve_blocks_ = std::min(source_only_.total() / options_.block_bytes + 1, source_only_blocks);
@@ -374,9 +376,12 @@ void probing::sample_common() {
 void probing::sample_source_only() {
     if (source_only_.empty()) return;
     reserve_blocks_ = 0;
-    source_only_plan_.emplace(source_only_, options_.block_bytes, random_(), source_only_blocks);
-    for (std::uint64_t done = 0; done < source_only_blocks;) {
-        const std::vector<extent> blocks = source_only_plan_->next_round(count_of_round(done, pilot_blocks));
+    const std::uint64_t all = result_.source_data - result_.common_data, read = all - source_only_.total();
+    const std::uint64_t wanted = std::min(blocks_wanted(all, read, source_only_blocks), source_only_blocks);
+    source_only_plan_.emplace(source_only_, options_.block_bytes, random_(), wanted);
+    for (std::uint64_t done = 0; done < wanted;) {
+        const std::vector<extent> blocks =
+            source_only_plan_->next_round(count_of_round(done, std::min(wanted - done, pilot_blocks)));
         if (blocks.empty()) break;
         read_blocks(blocks, false);
         for (std::size_t i = 0; i < blocks.size(); ++i)
@@ -425,8 +430,7 @@ void probing::settle() {
     };
     result_.changed = {bytes(found.low), bytes(found.likely), bytes(found.high)};
     // The last block of a disk may be short.
-    const std::uint64_t most = common_.total() + (result_.source_data - result_.common_data);
-    result_.changed.high = std::min(result_.changed.high, most);
+    result_.changed.high = std::min(result_.changed.high, result_.source_data);
     result_.changed.likely = std::min(result_.changed.likely, result_.changed.high);
     result_.changed.low = std::min(result_.changed.low, result_.changed.likely);
     result_.none_changed = result_.changed.likely == 0;

@@ -21,6 +21,7 @@
 
 #include "base/assert.hpp"
 #include "base/caught_error.hpp"
+#include "base/median.hpp"
 #include "reprotect/remote.hpp"
 #include "reprotect/units.hpp"
 #include "sync/lane_controller.hpp"
@@ -564,7 +565,7 @@ public:
             seen.push_back(disk_.transfer(0, 0, cancel_));
             left -= seen.back();
         }
-        const spread<double> trip = spread_of(std::move(seen));
+        const spread<double> trip = spread_of(seen);
         trip_s_ = trip.likely;
         return trip;
     }
@@ -590,7 +591,7 @@ public:
             if (!grows) seen.push_back(static_cast<double>(bytes) / std::max(took - trip_s_, took / 2));
             if (grows) bytes *= 2;
         }
-        return spread_of(std::move(seen));
+        return spread_of(seen);
     }
 
 private:
@@ -598,12 +599,6 @@ private:
     static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10;
     static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20;
     static constexpr std::uint64_t transfer_bytes_least = 64 << 10;
-
-    static spread<double> spread_of(std::vector<double> values) {
-        std::ranges::sort(values);
-        const double middle = values[values.size() / 2];
-        return {values.front(), middle, values.back()};
-    }
 
     far_sampled_disk& disk_;
     const double seconds_;

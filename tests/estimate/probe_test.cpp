@@ -434,3 +434,27 @@ TEST_CASE("what a probe saw becomes the workload's, and what was said before sta
     add_probe(apart, seen, false);
     CHECK_FALSE(apart.processors);
 }
+
+TEST_CASE("a share bounds all that is read, long stretches and what the source alone holds included", "[probe]") {
+    for (const double share : {0.02, 0.1, 0.5}) {
+        CAPTURE(share);
+        pair_rig rig(192 * mib);
+        rig.fill({0, 96 * mib});
+        rig.source.write(96 * mib, random_bytes(5, 64 * mib));
+        probe_options options;
+        options.share = share;
+        const probe_result seen = rig.run(options);
+        const double of_source = static_cast<double>(seen.read_source_bytes) / (160 * mib);
+        const double of_target = static_cast<double>(seen.read_target_bytes) / (96 * mib);
+        CHECK(of_source <= share * 1.01);
+        CHECK(of_target <= share * 1.01);
+        CHECK(of_target >= share * 0.99);
+        CHECK(seen.rates.source_read);
+    }
+    // Of little data a few blocks, whatever their share is.
+    pair_rig small(mib);
+    small.fill({0, mib});
+    probe_options options;
+    options.share = 0.001;
+    CHECK(small.run(options).blocks_sampled == 16);
+}
