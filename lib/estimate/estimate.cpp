@@ -8,6 +8,7 @@
 
 #include "base/utf8.hpp"
 #include "estimate/models.hpp"
+#include "reprotect/cost.hpp"
 #include "reprotect/error.hpp"
 #include "reprotect/units.hpp"
 
@@ -212,50 +213,40 @@ std::vector<std::string> model_registry::names() const {
 
 void add_cost(estimate& to, const price_book& book, std::string_view source_place, std::string_view target_place,
               const billed_before& before) {
+    const traffic_bill bill(book, source_place, target_place, before);
+    const auto cost = [&](std::uint64_t spread<std::uint64_t>::*end) {
+        return bill.cost(to.to_target.*end, to.to_source.*end);
+    };
+    using ends = spread<std::uint64_t>;
+    to.cost = cost_estimate{bill.currency(), {cost(&ends::low), cost(&ends::likely), cost(&ends::high)}, bill.basis()};
+
     assumption_list assumptions(to.assumptions);
-    std::vector<estimate_assumption> noted;
-    assumption_list notes(noted);
-    spread<money> sum;
-    std::string currency;
-    const auto bill = [&](const egress_price* price, const spread<std::uint64_t>& bytes,
-                          const std::optional<std::uint64_t>& already, const std::string& way) {
-        if (price == nullptr) return;
-        if (currency.empty()) currency = price->currency;
-        if (price->currency != currency)
-            refuse(
-                "the two directions are billed in " + currency + " and " + price->currency + ", which cannot be added",
-                "give a price book with one currency");
-        const std::uint64_t billed = already.value_or(0);
-        sum.low = sum.low + cost_of(*price, bytes.low, billed);
-        sum.likely = sum.likely + cost_of(*price, bytes.likely, billed);
-        sum.high = sum.high + cost_of(*price, bytes.high, billed);
-        notes.add("price " + way, price_text(*price),
-                  book.kind + " price of " + price->date + ", " + price->source +
-                      (price->note.empty() ? "" : "; " + price->note));
-        if (price->tiers.size() > 1 && !already)
-            notes.add("billed before this month " + way, "0 B", "not given: the tiers count from the month's start");
+    const auto note = [&](const egress_price& price, const std::string& way, bool billed_is_known) {
+        assumptions.add("price " + way, price_text(price),
+                        book.kind + " price of " + price.date + ", " + price.source +
+                            (price.note.empty() ? "" : "; " + price.note));
+        if (price.tiers.size() > 1 && !billed_is_known)
+            assumptions.add("billed before this month " + way, "0 B",
+                            "not given: the tiers count from the month's start");
     };
-    const auto bill_way = [&](std::string_view from, std::string_view at, const spread<std::uint64_t>& bytes,
-                              const std::optional<std::uint64_t>& already) {
+    const auto note_way = [&](std::string_view from, std::string_view at, bool billed_is_known) {
         const std::string way = "from " + std::string(from) + " to " + std::string(at);
+        const std::string leaves = "for what leaves " + way, arrives = "for what arrives " + way;
         const way_price found = book.find(from, at);
-        bill(found.out, bytes, already, "for what leaves " + way);
-        bill(found.in, bytes, std::nullopt, "for what arrives " + way);
-        if (found.out == nullptr)
-            notes.add("price for what leaves " + way, "0",
-                      "no provider bills it; what a line of one's own costs is not in the book");
-        if (found.in == nullptr)
-            notes.add("price for what arrives " + way, "0",
-                      at == "internet" ? "no provider bills it" : "the price book has none for what arrives there");
+        if (found.out != nullptr)
+            note(*found.out, leaves, billed_is_known);
+        else
+            assumptions.add("price " + leaves, "0",
+                            "no provider bills it; what a line of one's own costs is not in the book");
+        if (found.in != nullptr)
+            note(*found.in, arrives, false);
+        else
+            assumptions.add(
+                "price " + arrives, "0",
+                at == "internet" ? "no provider bills it" : "the price book has none for what arrives there");
     };
-    bill_way(source_place, target_place, to.to_target, before.source_bytes);
-    bill_way(target_place, source_place, to.to_source, before.target_bytes);
-    if (currency.empty()) currency = book.currency;
-    if (currency.empty() && !book.prices.empty()) currency = book.prices.front().currency;
-    for (estimate_assumption& each : noted) assumptions.add(each.name, each.value, each.source);
-    to.cost = cost_estimate{currency, sum,
-                            book.kind + " prices" + (book.name.empty() ? "" : ": " + book.name) +
-                                (book.date.empty() ? "" : " (" + book.date + ")")};
+    note_way(source_place, target_place, before.source_bytes.has_value());
+    note_way(target_place, source_place, before.target_bytes.has_value());
 }
 
 // ---- for the models ----

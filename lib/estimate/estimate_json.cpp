@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "base/utf8.hpp"
+#include "estimate/spread_json.hpp"
 #include "reprotect/estimate.hpp"
 
 namespace reprotect {
@@ -10,19 +11,11 @@ namespace {
 
 namespace json = boost::json;
 
-json::object seconds_of(const spread<double>& value) {
-    return {{"low_s", value.low}, {"likely_s", value.likely}, {"high_s", value.high}};
-}
-
-json::object bytes_of(const spread<std::uint64_t>& value) {
-    return {{"low_bytes", value.low}, {"likely_bytes", value.likely}, {"high_bytes", value.high}};
-}
-
 json::array phases_of(const std::vector<estimate_phase>& phases) {
     json::array result;
     for (const estimate_phase& phase : phases) {
         json::object one{{"name", valid_utf8(phase.name)}};
-        for (const json::key_value_pair& field : seconds_of(phase.seconds)) one.insert(field);
+        for (const json::key_value_pair& field : spread_json(phase.seconds, "_s")) one.insert(field);
         one["reason"] = valid_utf8(phase.reason);
         one["overlapping"] = phase.overlapping;
         result.push_back(std::move(one));
@@ -30,13 +23,9 @@ json::array phases_of(const std::vector<estimate_phase>& phases) {
     return result;
 }
 
-json::object spread_of(const spread<double>& value) {
-    return {{"low", value.low}, {"likely", value.likely}, {"high", value.high}};
-}
-
 void put(json::object& into, const char* name, const std::optional<spread<double>>& value) {
     if (value)
-        into[name] = spread_of(*value);
+        into[name] = spread_json(*value);
     else
         into[name] = nullptr;
 }
@@ -65,7 +54,7 @@ json::object probe_of(const probe_result& seen) {
     out["source_data_bytes"] = seen.source_data;
     out["target_data_bytes"] = seen.target_data;
     out["common_data_bytes"] = seen.common_data;
-    out["changed"] = bytes_of(seen.changed);
+    out["changed"] = spread_json(seen.changed, "_bytes");
     out["none_changed"] = seen.none_changed;
     put(out, "zero_share", seen.zero_share);
     put(out, "compression_ratio", seen.compression_ratio);
@@ -80,8 +69,9 @@ std::string to_json(const estimate& result) {
     json::object out;
     out["model"] = valid_utf8(result.model);
     out["phases"] = phases_of(result.phases);
-    out["total"] = seconds_of(result.total_s);
-    out["egress"] = json::object{{"to_target", bytes_of(result.to_target)}, {"to_source", bytes_of(result.to_source)}};
+    out["total"] = spread_json(result.total_s, "_s");
+    out["egress"] = json::object{{"to_target", spread_json(result.to_target, "_bytes")},
+                                 {"to_source", spread_json(result.to_source, "_bytes")}};
     if (result.cost)
         out["cost"] = json::object{{"currency", valid_utf8(result.cost->currency)},
                                    {"low", to_string(result.cost->amount.low)},
@@ -106,7 +96,7 @@ std::string to_json(const estimate& result) {
         readings.push_back(json::object{{"units", reading.name},
                                         {"as_given", reading.as_given},
                                         {"phases", phases_of(reading.phases)},
-                                        {"total", seconds_of(reading.total_s)}});
+                                        {"total", spread_json(reading.total_s, "_s")}});
     out["readings"] = std::move(readings);
     return json::serialize(out);
 }

@@ -25,6 +25,7 @@
 #include "base/owned_descriptor.hpp"
 #include "base/utf8.hpp"
 #include "device/place.hpp"
+#include "estimate/spread_json.hpp"
 #include "reprotect/error.hpp"
 #include "reprotect/memory_device.hpp"
 #include "reprotect/units.hpp"
@@ -45,12 +46,6 @@ constexpr std::chrono::milliseconds lock_pause{10};
 
 // ---- a line ----
 
-json::object seconds_of(const spread<double>& value) {
-    return {{"low_s", value.low}, {"likely_s", value.likely}, {"high_s", value.high}};
-}
-json::object bytes_of(const spread<std::uint64_t>& value) {
-    return {{"low", value.low}, {"likely", value.likely}, {"high", value.high}};
-}
 json::object disk_of(const history_disk& disk) {
     return {{"name", valid_utf8(disk.name)}, {"identity", valid_utf8(disk.identity)}};
 }
@@ -246,15 +241,15 @@ std::string to_json_line(const history_record& record) {
     json::array phases;
     for (const estimate_phase& phase : record.prediction.phases) {
         json::object one{{"name", valid_utf8(phase.name)}};
-        for (const json::key_value_pair& each : seconds_of(phase.seconds)) one.insert(each);
+        for (const json::key_value_pair& each : spread_json(phase.seconds, "_s")) one.insert(each);
         one["overlapping"] = phase.overlapping;
         phases.push_back(std::move(one));
     }
     const predicted_run& predicted = record.prediction;
     json::object prediction_out{
-        {"model", valid_utf8(predicted.model)},       {"phases", std::move(phases)},
-        {"total", seconds_of(predicted.total_s)},     {"to_target", bytes_of(predicted.to_target)},
-        {"to_source", bytes_of(predicted.to_source)}, {"cost", nullptr}};
+        {"model", valid_utf8(predicted.model)},          {"phases", std::move(phases)},
+        {"total", spread_json(predicted.total_s, "_s")}, {"to_target", spread_json(predicted.to_target)},
+        {"to_source", spread_json(predicted.to_source)}, {"cost", nullptr}};
     if (predicted.cost)
         prediction_out["cost"] = json::object{{"currency", valid_utf8(predicted.cost->currency)},
                                               {"low", to_string(predicted.cost->amount.low)},

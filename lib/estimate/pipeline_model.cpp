@@ -311,7 +311,6 @@ estimate pipeline::run(const workload& what) const {
         result.phases.insert(result.phases.begin(),
                              {"records", opening_here, "opening the disks, records, and a flush of what is clean"});
     }
-    const double beside = target_serial;
     result.phases.push_back({"flush", flush, "what is still in caches when the last block is written" + of_disks});
     if (reread)
         result.phases.push_back({"verify", verify, size_text(verify_bytes) + ", the target read again" + of_disks});
@@ -327,7 +326,7 @@ estimate pipeline::run(const workload& what) const {
         if (slowest == nullptr || phase.seconds.likely > slowest->seconds.likely) slowest = &phase;
         slowest_high = std::max(slowest_high, phase.seconds.high);
     }
-    result.total_s.high += std::max(beside - slowest_high, 0.0);
+    result.total_s.high += std::max(target_serial - slowest_high, 0.0);
     result.notes.emplace_back("reading, link and writing overlap: the slowest sets the time, most likely " +
                               slowest->name);
     result.notes.emplace_back(

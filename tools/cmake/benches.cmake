@@ -7,7 +7,7 @@ reprotect_target_defaults(reprotect_workload)
 add_executable(reprotect_intervals bench/intervals.cpp)
 target_link_libraries(reprotect_intervals PRIVATE reprotect)
 reprotect_target_defaults(reprotect_intervals)
-add_test(NAME intervals_run_once COMMAND reprotect_intervals --pairs 3 --blocks 1000 --disk 64)
+add_test(NAME intervals_run_once COMMAND reprotect_intervals --pairs 20 --blocks 1000 --disk 64 --check-wide)
 set_tests_properties(intervals_run_once PROPERTIES TIMEOUT 300 LABELS bench)
 
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*_bench.cpp)
