@@ -55,14 +55,16 @@ struct workload_disk {
     std::optional<std::uint64_t> target_used_bytes{};      ///< data on the target; at most the size
     std::optional<spread<std::uint64_t>> changed_bytes{};  ///< source data that the target lacks; at most what is used
     target_state target = target_state::usable;
-    disk_rates rates{};  ///< where absent, the workload's
+    disk_rates rates{};     ///< where absent, the workload's
+    disk_rates measured{};  ///< by a probe: what counts where neither has any
 };
 
 /// What lies between the two sides.
 struct workload_link {
     bool one_machine = false;              ///< both disks are on one machine: no bytes cross, nothing else counts
-    std::optional<spread<double>> rate{};  ///< bytes a second, the same both ways
+    std::optional<spread<double>> rate{};  ///< of all connections together: bytes a second, the same both ways
     std::optional<spread<double>> round_trip_s{};  ///< seconds
+    std::optional<link_rates> measured{};          ///< with one connection: what counts where those are absent
     std::optional<double> limit_to_target{};       ///< bytes a second: `--limit` of the source's side
     std::optional<double> limit_to_source{};       ///< `--limit` of the target's side
     std::optional<unsigned> connections{};         ///< 1 to 16
@@ -72,10 +74,17 @@ struct workload_link {
 /// (disks in a cache, peers on one machine) is estimated by these.
 struct processor_costs {
     unsigned cores = 1;
-    double source_read_s = 0;  ///< read and digested
+    double source_read_s = 0;  ///< read and digested; with reread as it needs it
     double target_read_s = 0;
+    double verify_s = 0;  ///< read again and digested
     double write_s = 0;   ///< of changed data
     double encode_s = 0;  ///< compressed, encrypted, sent, received and unpacked; nothing crosses on one machine
+};
+
+struct estimate_assumption {
+    std::string name{};
+    std::string value{};
+    std::string source{};
 };
 
 /// What is to be estimated. What is absent is assumed, and listed as such where the model needs it.
@@ -87,8 +96,11 @@ struct workload {
     std::optional<spread<double>> compression_ratio{};  ///< what goes in by what comes out; pipeline
     std::optional<spread<double>> zero_share{};         ///< of the changed data, what is zero blocks: 0 to 1; pipeline
     std::optional<spread<double>> digest_rate{};        ///< bytes a second that one disk's threads digest; pipeline
+    std::optional<spread<double>> proof_rate{};         ///< likewise of SHA-256, which reread takes besides; pipeline
     std::optional<spread<double>> encode_rate{};  ///< bytes a second that compression and encryption take in; pipeline
     std::optional<processor_costs> processors{};  ///< only where both sides share them; pipeline
+    /// What was guessed to get at figures above; add_probe says it. The model that uses them lists it. pipeline
+    std::vector<estimate_assumption> guessed{};
     std::uint32_t block_bytes = block_bytes_default;
     std::uint32_t chunk_bytes = chunk_bytes_default;
     digest_algorithm algorithm = digest_algorithm::xxh3;
@@ -109,12 +121,7 @@ struct estimate_phase {
     spread<double> seconds{};
     std::string reason{};      ///< what it is made of, one sentence
     bool overlapping = false;  ///< runs beside the other overlapping ones; of these, the slowest counts
-};
-
-struct estimate_assumption {
-    std::string name{};
-    std::string value{};
-    std::string source{};
+    bool given = false;        ///< a rate or a limit that was given sets it: how earlier runs went says nothing of it
 };
 
 /// The same inputs read in other units, for figures whose source does not tell GB from GiB.
@@ -136,6 +143,15 @@ struct full_copy_estimate {
     std::string reason{};  ///< why, naming the disks, or why not
 };
 
+/// What tells runs that are alike from others: how long one took says something of the next only where these are.
+struct estimate_scope {
+    bool through_peer = false;  ///< what is sent crosses a link
+    bool full_copy = false;
+    std::uint64_t read_bytes = 0;     ///< of the sources' data
+    std::uint64_t changed_bytes = 0;  ///< of that, what is likely to be sent or written
+    friend bool operator==(const estimate_scope&, const estimate_scope&) = default;
+};
+
 struct estimate {
     std::string model{};
     std::vector<estimate_phase> phases{};
@@ -144,6 +160,7 @@ struct estimate {
     spread<std::uint64_t> to_source{};  ///< bytes that leave the target's side
     std::optional<cost_estimate> cost{};
     full_copy_estimate full_copy;
+    estimate_scope scope;
     std::vector<estimate_assumption> assumptions{};  ///< one for each input that was not given
     std::vector<std::string> notes{};                ///< what a reader should know, e.g. that a total is a lower bound
     std::optional<probe_result> probe{};             ///< where the disks were looked at; whoever did sets it

@@ -12,6 +12,7 @@
 
 #include "reprotect/geometry.hpp"
 #include "reprotect/probed_disk.hpp"
+#include "reprotect/rates.hpp"
 #include "reprotect/spread.hpp"
 
 #include <cstdint>
@@ -35,6 +36,8 @@ struct probe_options {
     std::uint64_t blocks_max = 10'000;    ///< within the budget
     bool stretches = true;                ///< read long ones, too; without them no rates are known
     std::optional<std::uint64_t> seed{};  ///< what is sampled is the same for the same seed and allocation
+    digest_algorithm algorithm =
+        digest_algorithm::xxh3;  ///< of the sync: its rate is measured (samples are compared by xxh3)
     std::stop_token cancel{};
 };
 
@@ -45,6 +48,13 @@ struct write_rates {
     double processor_s = 0;      ///< seconds of one core for a byte
 };
 
+/// Bytes a second that this machine digests, of blocks that were just read.
+struct digest_rates {
+    thread_rates session{};  ///< by the sync's algorithm
+    thread_rates proof{};    ///< by SHA-256, as reread does besides
+    thread_rates sampled{};  ///< as a probe's own reading does: its rates have this in them
+};
+
 /// Bytes a second that a probe saw; absent where it had nothing to measure with.
 struct probed_rates {
     std::optional<spread<double>> source_read{};  ///< long stretches, both disks at the same time
@@ -53,12 +63,15 @@ struct probed_rates {
     std::optional<write_rates> write{};          ///< by consent
     std::optional<double> source_processor_s{};  ///< processor seconds for a byte that is read and digested
     std::optional<double> target_processor_s{};
+    bool one_round = false;  ///< disks were read long once: how far their rates vary is a guess
+    std::optional<digest_rates> digest{};
 };
 
 /// Intervals hold the truth nine times of ten.
 struct probe_result {
     std::uint64_t source_size = 0;
     std::uint64_t target_size = 0;
+    bool target_seen = false;       ///< there was one to look at
     std::uint64_t source_data = 0;  ///< bytes that the source calls data
     std::uint64_t target_data = 0;
     std::uint64_t common_data = 0;  ///< of those, where both do
@@ -66,9 +79,11 @@ struct probe_result {
     std::uint64_t read_target_bytes = 0;
     std::uint64_t blocks_sampled = 0;  ///< at random; what long stretches read comes on top
     std::uint64_t seed = 0;
-    bool out_of_budget = false;                  ///< fewer blocks than were asked for
-    spread<std::uint64_t> changed{};             ///< source data that the target lacks, zero blocks included
-    bool none_changed = false;                   ///< nothing was seen to change: `changed.high` is an upper bound (95%)
+    bool out_of_budget = false;       ///< fewer blocks than were asked for
+    spread<std::uint64_t> changed{};  ///< source data that the target lacks, zero blocks included
+    bool none_changed = false;        ///< nothing was seen to change: `changed.high` is an upper bound (95%)
+    std::optional<spread<std::uint64_t>>
+        changed_given{};                         ///< the user's instead, of a disk that has no target to look at
     std::optional<spread<double>> zero_share{};  ///< of what changed
     std::optional<spread<double>> compression_ratio{};
     probed_rates rates{};

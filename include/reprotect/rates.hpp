@@ -2,6 +2,7 @@
 #pragma once
 
 #include "reprotect/device.hpp"
+#include "reprotect/digest.hpp"
 #include "reprotect/geometry.hpp"
 
 #include <cstdint>
@@ -62,6 +63,9 @@ struct disk_rate {
 /// 256 KiB a thread, whatever the depth and the chunk are. Throws `error`: usage, `interrupted` when cancelled,
 /// `device_io` where there is no memory or no thread.
 machine_rates measure_machine(const rate_options& options = {}, std::stop_token cancel = {});
+
+/// Digests alone, of blocks by this algorithm; takes about twice `options.seconds`. Throws as `measure_machine`.
+thread_rates measure_digests(digest_algorithm algorithm, const rate_options& options = {}, std::stop_token cancel = {});
 
 /// Reads a disk, and never writes. Each byte is read at most once. Memory is depth × chunk for a direct device, which is
 /// 16 MiB by default and 4 GiB at most, and no option bounds it further; for others it is depth × the lesser of the chunk

@@ -111,6 +111,7 @@ void add_scale_out(estimate& to, assumption_list& assumptions) {
 void finish(estimate& to, const workload& what, const volume& all) {
     to.to_target = all.changed + exactly(all.used_copied);
     to.full_copy = full_copy_of(what);
+    to.scope = {!what.link.one_machine, to.full_copy.needed, all.used_compared + all.used_copied, to.to_target.likely};
     to.total_s = total_of(to.phases);
     to.notes.emplace_back(
         "this model counts no traffic towards the source, no compression and no framing: the vendor's documents do "

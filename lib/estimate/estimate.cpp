@@ -89,6 +89,7 @@ void check_disk(const workload_disk& disk, const std::string& label) {
             above(disk.changed_bytes->high, "changed", *disk.size_bytes, "its size");
     }
     check_rates(disk.rates, " of " + label);
+    check_rates(disk.measured, " as measured of " + label);
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -174,6 +175,11 @@ void check_workload(const workload& what) {
     check_rates(what.rates, "");
     check_rate(what.link.rate, "the link's rate");
     check_between(what.link.round_trip_s, 0, 3600, "the link's round trip in seconds");
+    if (what.link.measured) {
+        check_between(what.link.measured->round_trip_s, 0, 3600, "the link's round trip in seconds");
+        check_rate(what.link.measured->to_target, "the link's rate towards the target");
+        check_rate(what.link.measured->to_source, "the link's rate towards the source");
+    }
     check_rate(what.link.limit_to_target, "the limit towards the target");
     check_rate(what.link.limit_to_source, "the limit towards the source");
     if (what.link.connections && (*what.link.connections < 1 || *what.link.connections > 16))
@@ -181,6 +187,7 @@ void check_workload(const workload& what) {
     check_between(what.compression_ratio, 1, 1000, "the compression ratio");
     check_between(what.zero_share, 0, 1, "the share of zero blocks");
     check_rate(what.digest_rate, "the digest rate");
+    check_rate(what.proof_rate, "the rate of SHA-256");
     check_rate(what.encode_rate, "the rate of compression and encryption");
     check_geometry({size_max, what.chunk_bytes, what.block_bytes});
     check_rate(what.effective_rate, "the effective rate");

@@ -2,6 +2,8 @@
 // JSON number would be read as a binary fraction.
 #include <boost/json.hpp>
 
+#include <algorithm>
+
 #include "base/utf8.hpp"
 #include "estimate/spread_json.hpp"
 #include "reprotect/estimate.hpp"
@@ -35,6 +37,16 @@ json::object rates_of(const probe_result& seen) {
     json::object rates;
     put(rates, "source_read", seen.rates.source_read);
     put(rates, "target_read", seen.rates.target_read);
+    const auto digests = [&](const char* name, thread_rates digest_rates::*which) {
+        std::optional<spread<double>> rate;
+        if (seen.rates.digest) {
+            const thread_rates& by = (*seen.rates.digest).*which;
+            rate = spread<double>{std::min(by.one, by.all), by.all, std::max(by.one, by.all)};
+        }
+        put(rates, name, rate);
+    };
+    digests("digest", &digest_rates::session);
+    digests("digest_reread", &digest_rates::proof);
     put(rates, "compression", seen.rates.encode);
     put(rates, "write", seen.rates.write ? std::optional(seen.rates.write->whole) : std::nullopt);
     put(rates, "write_scattered", seen.rates.write ? std::optional(seen.rates.write->scattered) : std::nullopt);
@@ -54,7 +66,8 @@ json::object probe_of(const probe_result& seen) {
     out["source_data_bytes"] = seen.source_data;
     out["target_data_bytes"] = seen.target_data;
     out["common_data_bytes"] = seen.common_data;
-    out["changed"] = spread_json(seen.changed, "_bytes");
+    out["changed"] = spread_json(seen.changed_given.value_or(seen.changed), "_bytes");
+    out["changed_given"] = seen.changed_given.has_value();
     out["none_changed"] = seen.none_changed;
     put(out, "zero_share", seen.zero_share);
     put(out, "compression_ratio", seen.compression_ratio);

@@ -8,7 +8,8 @@
 //                  session's own messages; with reread 16 bytes a chunk of proofs.
 //                  To the source: 16 bytes for each chunk with data, 5 bytes for each block of chunks that changed.
 //                  Both directions at once; at the link's rate, `--limit`, or what the connections' windows carry in a
-//                  round trip, whatever is least. Compression and encryption belong to it and may be what is slowest.
+//                  round trip, whatever is least. A measured rate is one connection's: where a window may have held it
+//                  back, several connections carry more. Compression and encryption belong to it and may be what is slowest.
 //   target write   changed data without zero blocks
 //   contention     where both sides share processors, memory and perhaps a disk, what overlaps is in each other's way
 //   processors     where both sides share them and a probe measured it: all of the work by what a byte of it costs
@@ -45,8 +46,14 @@ constexpr double allocation_grain = 64 * KiB;             // specified: DESIGN, 
 constexpr double scatter_of_data = 2.2;
 constexpr double run_of_changes = 64 * KiB;         // guessed: changes come in runs of about this
 constexpr spread<double> round_trips{3.4, 3.9, 6};  // measured by bench/long_links; 6 guessed
-constexpr double window_bytes = 4 * MiB;       // guessed: what systems let be in flight; as bench/long_links has it
-constexpr unsigned connections_default = 16;   // as many as help, and this many at most
+constexpr double window_bytes = 4 * MiB;      // guessed: what systems let be in flight; as bench/long_links has it
+constexpr unsigned connections_default = 16;  // as many as help, and this many at most
+// As lib/sync/lane_controller.cpp has it: what any kernel lets be in flight; and how many connections a sync begins
+// with, one more for each 25 ms of a round trip. More are opened where that helps, which nobody has seen before a sync.
+constexpr double window_least = 256 * KiB;
+constexpr double round_trip_of_a_connection = 0.025;
+constexpr unsigned connections_at_first = 4;
+constexpr double round_trip_least = 0.001;     // guessed: nearer than that, no window holds a connection back
 constexpr double unflushed_likely = 32 * MiB;  // the engine writes out from the first 32 MiB on
 constexpr double unflushed_high = 512 * MiB;   // guessed: what a disk's own cache may hold
 // bench/predictions: of the other stages, how much the longest is longer where both sides share a machine.
@@ -59,6 +66,7 @@ constexpr spread<double> round_trip_default{0.001, 0.02, 0.1};
 constexpr spread<double> ratio_default{1, 1.6, 3};
 constexpr spread<double> encode_default{0.71e9, 0.78e9, 0.85e9};
 constexpr double xxh3_rate = 24e9, sha256_rate = 1.36e9;
+constexpr double spread_that_counts = 0.01;  // of a printed figure
 
 spread<double> real(const spread<std::uint64_t>& value) {
     return {static_cast<double>(value.low), static_cast<double>(value.likely), static_cast<double>(value.high)};
@@ -83,6 +91,11 @@ spread<double> smaller(const spread<double>& left, const spread<double>& right) 
     return each(left, right, [](double a, double b) { return std::min(a, b); });
 }
 
+// Bytes a second of what does both to each.
+spread<double> one_after_the_other(const spread<double>& left, const spread<double>& right) {
+    return each(left, right, [](double a, double b) { return 1 / (1 / a + 1 / b); });
+}
+
 spread<std::uint64_t> whole(const spread<double>& bytes) {
     const auto up = [](double value) { return static_cast<std::uint64_t>(std::ceil(value)); };
     return {up(bytes.low), up(bytes.likely), up(bytes.high)};
@@ -93,9 +106,10 @@ struct demand {
     double source_read = 0;
     double target_read = 0;
     double verify = 0;
-    spread<double> raw;      // sent and written: changed data without zero blocks
-    spread<double> digests;  // towards the source
-    double proofs = 0;       // towards the target
+    spread<double> raw;                                   // sent and written: changed data without zero blocks
+    spread<double> digests;                               // towards the source
+    bool data_scatters = false, changes_scatter = false;  // what is guessed of it decides on `digests`
+    double proofs = 0;                                    // towards the target
 };
 
 demand demand_of(const settled_disk& disk, const workload& what, const spread<double>& zero_share) {
@@ -129,8 +143,21 @@ demand demand_of(const settled_disk& disk, const workload& what, const spread<do
     const auto digests = [&](double of_chunks, double changed_chunks) {
         return chunk_digest_bytes * of_chunks + std::min(cut_bytes * (chunk / block) * changed_chunks, cuts_max);
     };
+    result.data_scatters = chunks.low < chunks.high;
+    result.changes_scatter = hit.low < hit.high;
     result.digests = {digests(chunks.low, hit.low), digests(chunks.likely, hit.likely), digests(chunks.high, hit.high)};
     return result;
+}
+
+estimate_scope scope_of(const std::vector<settled_disk>& disks, bool through_peer) {
+    estimate_scope scope;
+    scope.through_peer = through_peer;
+    for (const settled_disk& disk : disks) {
+        scope.full_copy = scope.full_copy || disk.full_copy;
+        scope.read_bytes += disk.used;
+        scope.changed_bytes += disk.changed.likely;
+    }
+    return scope;
 }
 
 class pipeline final : public estimate_model {
@@ -147,15 +174,45 @@ public:
 struct crossing {
     spread<double> to_target, to_source, raw;
     spread<double> ratio{1, 1, 1};
+    spread<double> session_to_target, session_to_source;  // of it: what a session sends whatever the disks hold
+    bool data_scatters = false, changes_scatter = false;
 };
+
+// What the bytes rest on that nobody gave, where it shows.
+void assume_crossing(assumption_list& assumptions, const crossing& bytes) {
+    if (bytes.data_scatters)
+        assumptions.add(
+            "chunks that hold data", short_number(scatter_of_data) + " times those that it would fill",
+            "likely, of one disk (README, bytes between two processes); at least as many as it would fill, at most "
+            "one for each 64 KiB of data");
+    if (bytes.changes_scatter)
+        assumptions.add("runs of changes", format_size(static_cast<std::uint64_t>(run_of_changes)),
+                        "a guess, and likely; at least all next to each other, at most each block by itself");
+    const auto shows = [](const spread<double>& part, const spread<double>& of) {
+        return part.high - part.low > spread_that_counts * of.high;
+    };
+    if (shows(bytes.session_to_target, bytes.to_target) || shows(bytes.session_to_source, bytes.to_source))
+        assumptions.add("what a session sends besides",
+                        show_size(whole(bytes.session_to_target)) + " to the target, " +
+                            show_size(whole(bytes.session_to_source)) + " to the source",
+                        "README, bytes between two processes; half and twice that are guesses");
+}
+
+// Of a link that was measured with one connection.
+spread<double> carried_by(const spread<double>& one, const spread<double>& round_trip, unsigned connections) {
+    const bool held_back = round_trip.likely >= round_trip_least && one.likely * round_trip.likely > window_least;
+    if (!held_back || connections == 1) return one;
+    const auto at_first = 1 + static_cast<unsigned>(std::min(round_trip.likely, 1.0) / round_trip_of_a_connection);
+    const unsigned likely = std::min({connections, connections_at_first, at_first});
+    return {one.low, one.likely * likely, one.high * connections};
+}
 
 void add_link(estimate& into, assumption_list& assumptions, const workload& what, const crossing& bytes) {
     const workload_link& link = what.link;
-    const spread<double> rate = assumptions.take<spread<double>>(
-        link.rate, link_rate_default, "link rate", show_rate, "not given: a guess, 1 Gbit/s, a fifth of it at worst");
-    const spread<double> round_trip =
-        assumptions.take<spread<double>>(link.round_trip_s, round_trip_default, "link round trip in seconds",
-                                         show_number, "not given: a guess, from one building to two continents");
+    const std::optional<link_rates>& seen = link.measured;
+    const spread<double> round_trip = assumptions.take<spread<double>>(
+        seen && !link.round_trip_s ? std::optional(seen->round_trip_s) : link.round_trip_s, round_trip_default,
+        "link round trip in seconds", show_number, "not given: a guess, from one building to two continents");
     const spread<double> encode = assumptions.take<spread<double>>(
         what.encode_rate, encode_default, "compression and encryption", show_rate,
         "not given: README, data that does not compress between two processes on two cores");
@@ -163,32 +220,64 @@ void add_link(estimate& into, assumption_list& assumptions, const workload& what
         link.connections, connections_default, "connections", [](const unsigned& n) { return std::to_string(n); },
         "not given: as many as help, at most 16");
 
-    spread<double> carried = rate;
+    struct {
+        spread<double> to_target, to_source;
+    } rate;
+    if (link.rate || !seen) {
+        rate.to_target = rate.to_source =
+            assumptions.take<spread<double>>(link.rate, link_rate_default, "link rate", show_rate,
+                                             "not given: a guess, 1 Gbit/s, a fifth of it at worst");
+    } else {
+        rate = {carried_by(seen->to_target, round_trip, connections),
+                carried_by(seen->to_source, round_trip, connections)};
+        if (rate.to_target != seen->to_target || rate.to_source != seen->to_source)
+            assumptions.add(
+                "link rate",
+                show_rate(rate.to_target) + " to the target, " + show_rate(rate.to_source) + " to the source",
+                "measured with one connection, " + format_rate(seen->to_target.likely) + " and " +
+                    format_rate(seen->to_source.likely) +
+                    ", which such a round trip may have held back; a guess that the link has more: likely for the "
+                    "connections that a sync begins with (at most 4), at best for all " +
+                    std::to_string(connections));
+    }
     if (round_trip.high > 0) {
         assumptions.add("in flight on a connection", format_size(static_cast<std::uint64_t>(window_bytes)),
                         "a guess: what systems let be in flight");
         const auto windows = [&](double seconds) {
-            return seconds > 0 ? connections * window_bytes / seconds : rate.high;
+            return seconds > 0 ? connections * window_bytes / seconds
+                               : std::max(rate.to_target.high, rate.to_source.high);
         };
-        carried = smaller(carried, {windows(round_trip.high), windows(round_trip.likely), windows(round_trip.low)});
+        const spread<double> most{windows(round_trip.high), windows(round_trip.likely), windows(round_trip.low)};
+        rate = {smaller(rate.to_target, most), smaller(rate.to_source, most)};
     }
-    const auto limited = [&](const std::optional<double>& limit) {
+    const auto limited = [](const spread<double>& carried, const std::optional<double>& limit) {
         return limit ? smaller(carried, exactly(*limit)) : carried;
     };
-    const spread<double> there = seconds_for(bytes.to_target, limited(link.limit_to_target));
-    const spread<double> back = seconds_for(bytes.to_source, limited(link.limit_to_source));
+    const spread<double> there = seconds_for(bytes.to_target, limited(rate.to_target, link.limit_to_target));
+    const spread<double> back = seconds_for(bytes.to_source, limited(rate.to_source, link.limit_to_source));
     const spread<double> encoding = seconds_for(bytes.raw, encode);
     std::string reason = show_size(whole(bytes.to_target)) + " to the target and " + show_size(whole(bytes.to_source)) +
-                         " to the source, at " + show_rate(carried);
+                         " to the source, at " + show_rate(rate.to_target) +
+                         (rate.to_source == rate.to_target ? "" : " there and " + show_rate(rate.to_source) + " back");
     if (link.limit_to_target) reason += ", at most " + format_rate(*link.limit_to_target) + " to the target";
     if (link.limit_to_source) reason += ", at most " + format_rate(*link.limit_to_source) + " to the source";
     if (encoding.likely > std::max(there.likely, back.likely))
         reason += "; compression and encryption are what is slow";
+    // Whether a figure of the user's is what the time rests on.
+    const bool slow_back = back.likely > there.likely;
+    const std::optional<double>& limit = slow_back ? link.limit_to_source : link.limit_to_target;
+    const double carried = slow_back ? rate.to_source.likely : rate.to_target.likely;
+    const bool given = encoding.likely <= std::max(there.likely, back.likely) &&
+                       ((limit && *limit <= carried) || (link.rate && link.rate->likely <= carried));
+    assume_crossing(assumptions, bytes);
+    if (round_trip.high > 0)
+        assumptions.add("round trips to open and close a session", show_number(round_trips),
+                        "measured by bench/long_links; the upper end is a guess");
     const spread<double> opening{round_trips.low * round_trip.low, round_trips.likely * round_trip.likely,
                                  round_trips.high * round_trip.high};
     into.phases.insert(into.phases.begin(),
                        {"opening", opening, "round trips for connecting, TLS, the first and the last words"});
-    into.phases.push_back({"link", larger(larger(there, back), encoding), reason, true});
+    into.phases.push_back({"link", larger(larger(there, back), encoding), reason, true, given});
     into.to_target = whole(bytes.to_target);
     into.to_source = whole(bytes.to_source);
 }
@@ -208,7 +297,7 @@ void add_processors(estimate& into, const processor_costs& costs, double source_
 }
 
 // All but the longest of the stages that overlap.
-void add_contention(estimate& into) {
+void add_contention(estimate& into, assumption_list& assumptions) {
     spread<double> longest, all;
     for (const estimate_phase& phase : into.phases) {
         if (!phase.overlapping || phase.name == "processors") continue;
@@ -217,6 +306,9 @@ void add_contention(estimate& into) {
     }
     const auto times = [](double seconds, double share) { return seconds * share; };
     const spread<double> beside = each(all, longest, [](double sum, double most) { return sum - most; });
+    if (beside.high > 0)
+        assumptions.add("contention", show_number(contention_share) + " of all but the longest",
+                        "measured by bench/predictions where both sides share a machine; the upper end is a guess");
     into.phases.push_back({"contention", each(beside, contention_share, times),
                            "what overlaps shares processors and memory: a part of all but the longest"});
 }
@@ -232,15 +324,31 @@ estimate pipeline::run(const workload& what) const {
     const spread<double> zero_share =
         assumptions.take<spread<double>>(what.zero_share, exactly(0.0), "share of zero blocks in what changed",
                                          show_number, "not given: none, so that no saving is promised");
-    const bool sha256 = reread || what.algorithm == digest_algorithm::sha256;
+    const bool sha256 = what.algorithm == digest_algorithm::sha256;
     const spread<double> digest_rate = assumptions.take<spread<double>>(
         what.digest_rate, exactly(sha256 ? sha256_rate : xxh3_rate), "digest rate", show_rate,
         sha256 ? "not given: README, SHA-256 of one thread" : "not given: README, XXH3 of one thread");
-    const auto rate_of = [&](const std::optional<spread<double>>& of_disk, const std::optional<spread<double>>& of_all,
-                             const char* which, const settled_disk& disk) {
-        if (of_disk) return *of_disk;
+    // What else a thread digests: of the source as it is read, of the target as it is read again.
+    spread<double> proof_rate, source_digest_rate = digest_rate;
+    if (reread) {
+        proof_rate = assumptions.take<spread<double>>(what.proof_rate, exactly(sha256_rate), "SHA-256 for reread",
+                                                      show_rate, "not given: README, SHA-256 of one thread");
+        source_digest_rate = one_after_the_other(digest_rate, proof_rate);
+    }
+    // Whether all disks' rates were given, so that the stage rests on them.
+    struct {
+        bool source_read = true, target_read = true, target_write = true;
+    } given;
+    const auto own_or_all = [&](std::optional<spread<double>> disk_rates::*kind, const settled_disk& disk) {
+        const std::optional<spread<double>>& own = disk.given->rates.*kind;
+        return own ? own : what.rates.*kind;
+    };
+    const auto rate_of = [&](std::optional<spread<double>> disk_rates::*kind, bool& all_given, const char* which,
+                             const settled_disk& disk) {
+        if (const auto given_rate = own_or_all(kind, disk)) return *given_rate;
+        all_given = false;
         return assumptions.take<spread<double>>(
-            of_all, disk_rate_default, std::string(which) + " rate of " + disk.label, show_rate,
+            disk.given->measured.*kind, disk_rate_default, std::string(which) + " rate of " + disk.label, show_rate,
             "not given: from what the vendor's example reaches (45 MB/s) over the cap of Azure standard disks up to "
             "S50 (60 MB/s) to that of a P30 (200 MB/s)");
     };
@@ -251,19 +359,22 @@ estimate pipeline::run(const workload& what) const {
     crossing bytes;
     for (const settled_disk& disk : disks) {
         const demand needs = demand_of(disk, what, zero_share);
-        const disk_rates& own = disk.given->rates;
         const spread<double> reads =
-            smaller(rate_of(own.source_read, what.rates.source_read, "source read", disk), digest_rate);
+            smaller(rate_of(&disk_rates::source_read, given.source_read, "source read", disk), source_digest_rate);
+        given.source_read = given.source_read && reads.likely < source_digest_rate.likely;
         source_read = larger(source_read, seconds_for(exactly(needs.source_read), reads));
         spread<double> target_reading;
         if (needs.target_read > 0 || needs.verify > 0) {
-            const spread<double> rate =
-                smaller(rate_of(own.target_read, what.rates.target_read, "target read", disk), digest_rate);
-            target_reading = seconds_for(exactly(needs.target_read), rate);
-            verify = larger(verify, seconds_for(exactly(needs.verify), rate));
+            const spread<double> rate = rate_of(&disk_rates::target_read, given.target_read, "target read", disk);
+            given.target_read = given.target_read && rate.likely < digest_rate.likely;
+            target_reading = seconds_for(exactly(needs.target_read), smaller(rate, digest_rate));
+            if (reread && !own_or_all(&disk_rates::target_read, disk) && disk.given->measured.target_read)
+                assumptions.add("rate of reading again of " + disk.label, show_rate(rate),
+                                "as measured, perhaps in a cache; the second reading goes past it");
+            if (reread) verify = larger(verify, seconds_for(exactly(needs.verify), smaller(rate, proof_rate)));
         }
         target_read = larger(target_read, target_reading);
-        const spread<double> writes = rate_of(own.target_write, what.rates.target_write, "target write", disk);
+        const spread<double> writes = rate_of(&disk_rates::target_write, given.target_write, "target write", disk);
         const spread<double> writing = seconds_for(needs.raw, writes);
         target_write = larger(target_write, writing);
         target_serial = std::max(target_serial, target_reading.high + writing.high);
@@ -274,6 +385,10 @@ estimate pipeline::run(const workload& what) const {
         verify_bytes += needs.verify;
         bytes.raw = plus(bytes.raw, needs.raw);
         const auto framed = [](double value) { return value * (1 + framing_share); };
+        bytes.session_to_target = plus(bytes.session_to_target, session_to_target);
+        bytes.session_to_source = plus(bytes.session_to_source, session_to_source);
+        bytes.data_scatters = bytes.data_scatters || needs.data_scatters;
+        bytes.changes_scatter = bytes.changes_scatter || needs.changes_scatter;
         bytes.to_target = plus(bytes.to_target, plus(session_to_target, exactly(framed(needs.proofs))));
         bytes.to_source =
             plus(bytes.to_source, plus(session_to_source, {framed(needs.digests.low), framed(needs.digests.likely),
@@ -286,12 +401,12 @@ estimate pipeline::run(const workload& what) const {
                              size_text(read_source_bytes) +
                                  (reread ? ", the whole disk: reread ignores allocation" : ", all used data, once") +
                                  of_disks,
-                             true});
+                             true, given.source_read});
     result.phases.push_back({"target-read", target_read,
                              (read_target_bytes > 0 ? size_text(read_target_bytes) + " to compare with"
                                                     : std::string("nothing to compare with")) +
                                  of_disks,
-                             true});
+                             true, given.target_read});
     if (!what.link.one_machine) {
         bytes.ratio =
             assumptions.take<spread<double>>(what.compression_ratio, ratio_default, "compression ratio", show_number,
@@ -304,10 +419,13 @@ estimate pipeline::run(const workload& what) const {
     }
     result.phases.push_back({"target-write", target_write,
                              show_size(whole(bytes.raw)) + " of changed data; zeroes and holes cost nothing" + of_disks,
-                             true});
+                             true, given.target_write});
     if (what.processors) {
         add_processors(result, *what.processors, read_source_bytes, read_target_bytes, bytes.raw);
-        add_contention(result);
+        add_contention(result, assumptions);
+        assumptions.add("opening disks and records in seconds", show_number(opening_here),
+                        "measured by bench/predictions; both ends are guesses");
+        verify = larger(verify, exactly(verify_bytes * what.processors->verify_s / what.processors->cores));
         result.phases.insert(result.phases.begin(),
                              {"records", opening_here, "opening the disks, records, and a flush of what is clean"});
     }
@@ -317,7 +435,10 @@ estimate pipeline::run(const workload& what) const {
     assumptions.add("in caches at the last flush", show_binary_size({0, 32ull << 20, 512ull << 20}),
                     "at most what was written; the engine writes out early, the upper end is a guess");
 
+    for (const estimate_assumption& each : what.guessed) assumptions.add(each.name, each.value, each.source);
+
     result.full_copy = full_copy_of(what);
+    result.scope = scope_of(disks, !what.link.one_machine);
     result.total_s = total_of(result.phases);
     const estimate_phase* slowest = nullptr;
     double slowest_high = 0;

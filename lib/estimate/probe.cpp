@@ -37,6 +37,7 @@ constexpr unsigned stretch_rounds_max = 8;       // at most 512 MiB
 constexpr unsigned stretch_rounds_least = 2;     // one could not tell how rates vary
 constexpr double stretch_share_of_budget = 0.3;  // guessed
 constexpr double stretch_share_of_data = 0.25;   // likewise: a probe is to read little
+constexpr double digest_seconds = 0.01;          // guessed, for each figure: thousands of blocks
 constexpr std::uint64_t pilot_blocks = 256;
 constexpr std::uint64_t pilot_blocks_least = 16;
 constexpr double slow_block_s = 0.01;  // a seek
@@ -117,6 +118,7 @@ public:
         if (rates_.size() == 1) return spread<double>{rates_[0] / 2, rates_[0], rates_[0] * 1.5};
         return spread_of(rates_);
     }
+    bool one_round() const noexcept { return rates_.size() == 1; }
     std::optional<double> processor_s() const {
         if (bytes_ == 0 || processor_s_ <= 0) return std::nullopt;
         return processor_s_ / static_cast<double>(bytes_);
@@ -142,6 +144,7 @@ private:
     }
     void learn_allocation();
     void read_stretches();
+    void measure_digesting();
     std::vector<extent> choose_stretches(extent_set& from, std::uint64_t length);
     std::uint64_t read_round(const std::vector<extent>& stretches, bool pair);
     std::uint64_t blocks_wanted(std::uint64_t data_bytes, std::uint64_t bytes_read, std::uint64_t most) const;
@@ -182,7 +185,10 @@ private:
 
 probe_result probing::run() {
     learn_allocation();
-    if (options_.stretches) read_stretches();
+    if (options_.stretches) {
+        read_stretches();
+        measure_digesting();
+    }
     sample_common();
     sample_source_only();
     weigh();
@@ -199,6 +205,7 @@ void probing::learn_allocation() {
     extent_set source, target;
     if (target_) {
         std::tie(source, target) = at_once(options_.cancel, data_on(source_), data_on(*target_));
+        result_.target_seen = true;
         result_.target_size = target_->size();
         result_.target_data = target.total();
     } else {
@@ -324,6 +331,20 @@ void probing::read_stretches() {
     }
 }
 
+// What both disks' threads do besides reading. A probe digests by XXH3; where a sync will not, or not alone, the difference counts.
+void probing::measure_digesting() {
+    rate_options how;
+    how.block_bytes = options_.block_bytes;
+    how.seconds = digest_seconds;
+    digest_rates rates;
+    rates.sampled = rates.session = measure_digests(digest_algorithm::xxh3, how, options_.cancel);
+    if (options_.algorithm != digest_algorithm::xxh3)
+        rates.session = measure_digests(options_.algorithm, how, options_.cancel);
+    how.block_bytes = block_bytes_max;  // a proof is of a whole chunk
+    rates.proof = measure_digests(digest_algorithm::sha256, how, options_.cancel);
+    result_.rates.digest = rates;
+}
+
 // Blocks at random that there is time for, at most `most`: 0 once the budget is used up, but for the first few. Half of what is left:
 // what a block takes may grow, and a budget is a promise.
 std::uint64_t probing::count_of_round(std::uint64_t done, std::uint64_t most) {
@@ -437,6 +458,7 @@ void probing::settle() {
     result_.zero_share = zero_share();
     result_.rates.source_read = source_rates_.rate();
     result_.rates.target_read = target_rates_.rate();
+    result_.rates.one_round = source_rates_.one_round() || target_rates_.one_round();
     result_.rates.source_processor_s = source_rates_.processor_s();
     result_.rates.target_processor_s = target_rates_.processor_s();
 }

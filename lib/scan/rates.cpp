@@ -371,17 +371,31 @@ private:
 
 }  // namespace
 
+namespace {
+
+// By one thread and by all; `threads` becomes how many that were.
+thread_rates by_one_and_all(unsigned& threads, const rate_options& options, const std::stop_token& cancel,
+                            const std::function<work_maker(unsigned)>& maker) {
+    thread_rates result;
+    result.one = repeat(1, options.seconds, cancel, maker(1)).bytes_per_second;
+    const measured all = repeat(threads, options.seconds, cancel, maker(threads));
+    result.all = all.bytes_per_second;
+    threads = all.threads;
+    return result;
+}
+
+unsigned threads_of(const rate_options& options) {
+    return options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
 machine_rates measure_machine(const rate_options& options, std::stop_token cancel) try {
     check(options);
     machine_rates rates;
-    rates.threads = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-    const auto both = [&](const auto& maker) {
-        thread_rates result;
-        result.one = repeat(1, options.seconds, cancel, maker(1)).bytes_per_second;
-        const measured all = repeat(rates.threads, options.seconds, cancel, maker(rates.threads));
-        result.all = all.bytes_per_second;
-        rates.threads = all.threads;
-        return result;
+    rates.threads = threads_of(options);
+    const auto both = [&](const std::function<work_maker(unsigned)>& maker) {
+        return by_one_and_all(rates.threads, options, cancel, maker);
     };
     rates.copy = both(copying);
     rates.xxh3 = both([&](unsigned) { return digesting(digest_algorithm::xxh3, options.block_bytes); });
@@ -390,6 +404,15 @@ machine_rates measure_machine(const rate_options& options, std::stop_token cance
         for (const char* content : {"text", "random"})
             rates.zstd.push_back(compressing(level, content, options, cancel));
     return rates;
+} catch (const std::bad_alloc&) {
+    throw no_memory();
+}
+
+thread_rates measure_digests(digest_algorithm algorithm, const rate_options& options, std::stop_token cancel) try {
+    check(options);
+    unsigned threads = threads_of(options);
+    return by_one_and_all(threads, options, cancel,
+                          [&](unsigned) { return digesting(algorithm, options.block_bytes); });
 } catch (const std::bad_alloc&) {
     throw no_memory();
 }

@@ -1,6 +1,8 @@
 // The estimate of this engine: which stage sets the time, what costs nothing, and bytes that match measured sessions.
 #include "reprotect/estimate.hpp"
 
+#include "reprotect/error.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -215,10 +217,15 @@ TEST_CASE("reread reads whole disks, the target twice, and sends proofs", "[esti
     const double chunks = std::ceil(400e9 / 1048576);
     CHECK(static_cast<double>(result.to_target.likely - plain.to_target.likely) ==
           Approx(chunks * 16 * 1.0026).margin(2));
-    // SHA-256 is the digest then, whatever the disks can do.
+    // SHA-256 comes on top then, of the source as it is read and of the target as it is read again, whatever the disks can do.
     machine.digest_rate.reset();
     machine.rates = {exactly(10e9), exactly(10e9), exactly(10e9)};
-    CHECK(likely(run(machine), "source-read") == Approx(400 / 1.36));
+    CHECK(likely(run(machine), "source-read") == Approx(400 / 24.0 + 400 / 1.36));
+    CHECK(likely(run(machine), "target-read") == Approx(40));
+    CHECK(likely(run(machine), "verify") == Approx(400 / 1.36));
+    CHECK(assumes(run(machine), "SHA-256 for reread"));
+    machine.proof_rate = exactly(2e9);
+    CHECK(likely(run(machine), "verify") == Approx(200));
     machine.verify = verify_level::root;
     CHECK(likely(run(machine), "source-read") == Approx(10));
     machine.algorithm = digest_algorithm::sha256;
@@ -298,21 +305,23 @@ TEST_CASE("the last flush takes what is still in caches", "[estimate][pipeline]"
 TEST_CASE("each input that is not given is assumed by name, and no other", "[estimate][pipeline]") {
     // What no option says stays, and is said to be a guess.
     const estimate all_known = run(known());
-    CHECK(all_known.assumptions.size() == 2);
-    CHECK(assumes(all_known, "in flight on a connection"));
-    CHECK(assumes(all_known, "in caches at the last flush"));
+    const std::vector<std::string> always{"in flight on a connection", "in caches at the last flush",
+                                          "chunks that hold data", "runs of changes",
+                                          "round trips to open and close a session"};
+    CHECK(all_known.assumptions.size() == always.size());
+    for (const std::string& each : always) CHECK(assumes(all_known, each));
 
-    const auto missing = [](auto change) {
+    const auto missing = [&](auto change) {
         workload machine = known();
         change(machine);
         const estimate result = run(machine);
-        REQUIRE(result.assumptions.size() == 3);
+        REQUIRE(result.assumptions.size() == always.size() + 1);
         for (const estimate_assumption& each : result.assumptions) {
             CHECK_FALSE(each.value.empty());
             CHECK_FALSE(each.source.empty());
         }
-        const auto fresh = std::find_if(result.assumptions.begin(), result.assumptions.end(), [](const auto& each) {
-            return each.name != "in flight on a connection" && each.name != "in caches at the last flush";
+        const auto fresh = std::find_if(result.assumptions.begin(), result.assumptions.end(), [&](const auto& each) {
+            return std::find(always.begin(), always.end(), each.name) == always.end();
         });
         return fresh->name;
     };
@@ -385,4 +394,82 @@ TEST_CASE("figures stay in order: low, likely, high", "[estimate][pipeline]") {
             REQUIRE(result.to_target.high < 1ull << 63);
         }
     }
+}
+
+TEST_CASE("a measured link is one connection's, and a sync opens more where a window held it back",
+          "[estimate][pipeline]") {
+    const auto measured = [](double rate, double round_trip, unsigned connections = 16) {
+        workload machine = known();
+        machine.link = {};
+        machine.link.connections = connections;
+        machine.link.measured = link_rates{exactly(round_trip), exactly(rate), exactly(rate / 2)};
+        return run(machine);
+    };
+    const double sent = 10e9 * 1.0026;
+    // Near, or slow: one connection fills the link.
+    for (const auto& near : {measured(100e6, 0.0001), measured(2e6, 0.1), measured(100e6, 0.1, 1)}) {
+        CHECK_FALSE(assumes(near, "link rate"));
+        CHECK(find(near, "link")->seconds.low == Approx(find(near, "link")->seconds.high));
+    }
+    CHECK(likely(measured(100e6, 0.0001), "link") == Approx(sent / 100e6).epsilon(1e-4));
+    CHECK(likely(measured(2e6, 0.1), "link") == Approx(sent / 2e6).epsilon(1e-4));
+    // Far: as many as a sync begins with, at least one, at best all.
+    const estimate far = measured(10e6, 0.1);
+    CHECK(likely(far, "link") == Approx(sent / 40e6).epsilon(1e-4));
+    CHECK(find(far, "link")->seconds.high == Approx(sent / 10e6).epsilon(1e-4));
+    CHECK(find(far, "link")->seconds.low == Approx(sent / 160e6).epsilon(1e-4));
+    CHECK(assumes(far, "link rate"));
+    CHECK(likely(measured(10e6, 0.06), "link") == Approx(sent / 30e6).epsilon(1e-4));
+    CHECK(likely(measured(10e6, 0.1, 2), "link") == Approx(sent / 20e6).epsilon(1e-4));
+    CHECK(likely(measured(50e6, 0.01), "link") == Approx(sent / 50e6).epsilon(1e-4));  // one at first
+    // Each direction has its own.
+    workload machine = known();
+    machine.link = {};
+    machine.link.measured = link_rates{exactly(0.0001), exactly(1e12), exactly(1000.0)};
+    CHECK(likely(run(machine), "link") == Approx(static_cast<double>(run(machine).to_source.likely) / 1000));
+    // What was given is the whole link's, and stands.
+    machine.link.rate = exactly(100e6);
+    CHECK(likely(run(machine), "link") == Approx(sent / 100e6).epsilon(1e-4));
+    machine.link.measured->to_target = exactly(0.0);
+    CHECK_THROWS_AS(run(machine), error);
+}
+
+TEST_CASE("guesses are named where figures rest on them, and only there", "[estimate][pipeline]") {
+    workload machine = known();
+    machine.disks[0] = {.size_bytes = 8 * MiB, .used_bytes = 8 * MiB, .target_used_bytes = 8 * MiB};
+    machine.disks[0].changed_bytes = exactly<std::uint64_t>(0);
+    CHECK(assumes(run(machine), "what a session sends besides"));
+    CHECK_FALSE(assumes(run(machine), "runs of changes"));
+    CHECK_FALSE(assumes(run(machine), "chunks that hold data"));
+    machine.disks[0].target = target_state::missing;
+    CHECK_FALSE(assumes(run(machine), "chunks that hold data"));
+    machine = known();
+    CHECK_FALSE(assumes(run(machine), "what a session sends besides"));
+    CHECK_FALSE(assumes(run(machine), "contention"));
+    machine.link = {.one_machine = true};
+    for (const char* const name : {"chunks", "runs of changes", "session", "contention", "opening"})
+        CHECK_FALSE(assumes(run(machine), name));
+    machine.processors = processor_costs{.cores = 2, .source_read_s = 1e-9};
+    machine.guessed = {{"something", "1", "why"}};
+    for (const char* const name : {"contention", "opening disks and records", "something"})
+        CHECK(assumes(run(machine), name));
+}
+
+TEST_CASE("a stage says whether a figure of the user's sets its time", "[estimate][pipeline]") {
+    const auto given = [](const workload& what, const std::string& name) { return find(run(what), name)->given; };
+    for (const char* const name : {"source-read", "target-read", "target-write", "link"}) CHECK(given(known(), name));
+    workload machine = known();
+    machine.encode_rate = exactly(1e6);
+    CHECK_FALSE(given(machine, "link"));
+    machine = known();
+    machine.link.round_trip_s = exactly(1.0);  // windows hold it back
+    CHECK_FALSE(given(machine, "link"));
+    machine.link.limit_to_target = 1e6;
+    CHECK(given(machine, "link"));
+    machine = known();
+    machine.digest_rate = exactly(1e6);
+    machine.rates.target_write.reset();
+    machine.disks[0].measured.target_write = exactly(5e8);
+    CHECK(likely(run(machine), "target-write") == Approx(40));
+    for (const char* const name : {"source-read", "target-read", "target-write"}) CHECK_FALSE(given(machine, name));
 }

@@ -424,7 +424,7 @@ TEST_CASE("what a probe saw becomes the workload's, and what was said before sta
     CHECK(told.disks[0].used_bytes == 60 * mib);
     CHECK(told.disks[0].changed_bytes == seen.changed);
     CHECK(told.disks[0].rates.source_read == exactly(5e6));
-    CHECK(told.disks[0].rates.target_write == exactly(1e8));  // a few blocks all over it
+    CHECK(told.disks[0].measured.target_write == exactly(1e8));  // a few blocks all over it
     REQUIRE(told.processors);
     CHECK(told.processors->target_read_s == Approx(1e-9));
     const estimate result = model_registry().find("pipeline").run(told);
@@ -457,4 +457,106 @@ TEST_CASE("a share bounds all that is read, long stretches and what the source a
     probe_options options;
     options.share = 0.001;
     CHECK(small.run(options).blocks_sampled == 16);
+}
+
+TEST_CASE("what the sync will digest with is measured, and what it takes besides is counted", "[probe]") {
+    pair_rig rig(32 * mib);
+    rig.fill({0, 32 * mib});
+    probe_options options;
+    options.algorithm = digest_algorithm::sha256;
+    probe_result seen = rig.run(options);
+    REQUIRE(seen.rates.digest);
+    CHECK(seen.rates.digest->session.one > 0);
+    CHECK(seen.rates.digest->session.one < seen.rates.digest->sampled.one);
+    CHECK(seen.rates.digest->proof.one < seen.rates.digest->sampled.one);
+    const std::string json = [&] {
+        estimate shown;
+        shown.probe = seen;
+        return to_json(shown);
+    }();
+    CHECK_THAT(json, Catch::Contains("\"digest\":{\"low\":"));
+
+    seen.rates.digest = digest_rates{{1e9, 2e9}, {2e9, 4e9}, {10e9, 20e9}};
+    seen.rates.source_processor_s = 0.5e-9;
+    seen.rates.target_processor_s = 0.6e-9;
+    const auto costs = [&](digest_algorithm algorithm, verify_level verify) {
+        workload what;
+        what.algorithm = algorithm;
+        what.verify = verify;
+        add_probe(what, seen, true);
+        REQUIRE(what.processors);
+        CHECK(what.digest_rate == spread<double>{1e9, 2e9, 2e9});
+        CHECK(what.proof_rate == spread<double>{2e9, 4e9, 4e9});
+        return *what.processors;
+    };
+    const processor_costs sha256 = costs(digest_algorithm::sha256, verify_level::root);
+    CHECK(sha256.source_read_s == Approx(0.5e-9 + 0.9e-9));
+    CHECK(sha256.target_read_s == Approx(0.6e-9 + 0.9e-9));
+    // What is measured may be less than its part was.
+    seen.rates.digest->sampled.one = 1e9;
+    CHECK(costs(digest_algorithm::sha256, verify_level::root).source_read_s == Approx(1e-9));
+    seen.rates.digest->sampled.one = 10e9;
+    const processor_costs plain = costs(digest_algorithm::xxh3, verify_level::root);
+    CHECK(plain.source_read_s == Approx(0.5e-9));
+    const processor_costs reread = costs(digest_algorithm::xxh3, verify_level::reread);
+    CHECK(reread.source_read_s == Approx(0.5e-9 + 0.5e-9));
+    CHECK(reread.target_read_s == Approx(0.6e-9));
+    CHECK(reread.verify_s == Approx(0.6e-9 - 0.1e-9 + 0.5e-9));
+}
+
+TEST_CASE("without a target that was looked at, what it holds is assumed, not nothing", "[probe]") {
+    pair_rig rig(8 * mib);
+    rig.fill({0, 8 * mib});
+    const auto ours = make_probed_disk(rig.watched_source, {}, random_secret());
+    const probe_result seen = probe(*ours, nullptr, {});
+    workload what_if;
+    what_if.disks = {{.changed_bytes = exactly(mib)}};
+    what_if.rates.target_read = exactly(1e6);
+    add_probe(what_if, seen, false);
+    CHECK_FALSE(what_if.disks[0].target_used_bytes);
+    const estimate result = model_registry().find("pipeline").run(what_if);
+    for (const estimate_phase& phase : result.phases)
+        if (phase.name == "target-read") CHECK(phase.seconds.likely == Approx(8 * 1.048576));
+    CHECK(std::ranges::any_of(result.assumptions,
+                              [](const auto& each) { return each.name == "used on the target of the disk"; }));
+    // One that is empty holds nothing.
+    memory_device empty(0, "empty");
+    const digest_secret secret = random_secret();
+    const auto again = make_probed_disk(rig.source, {}, secret), nothing = make_probed_disk(empty, {}, secret);
+    workload beside;
+    add_probe(beside, probe(*again, nothing.get(), {}), false);
+    CHECK(beside.disks[0].target_used_bytes == 0);
+}
+
+TEST_CASE("rates that the user gave stand against those that a probe saw", "[probe]") {
+    probe_result seen;
+    seen.source_size = seen.target_size = seen.source_data = seen.target_data = 100 * mib;
+    seen.target_seen = true;
+    seen.rates.source_read = seen.rates.target_read = exactly(1e9);
+    seen.rates.one_round = true;
+    seen.link = link_rates{exactly(0.0001), exactly(5e6), exactly(6e6)};
+    workload what;
+    what.rates.source_read = exactly(1e6);
+    add_probe(what, seen, false);
+    const estimate result = model_registry().find("pipeline").run(what);
+    for (const estimate_phase& phase : result.phases) {
+        if (phase.name == "source-read") CHECK(phase.seconds.likely == Approx(104.8576));
+        if (phase.name == "target-read") CHECK(phase.seconds.likely == Approx(0.1048576));
+    }
+    const auto assumes = [](const estimate& of, const std::string& name) {
+        return std::ranges::any_of(of.assumptions, [&](const auto& each) { return each.name == name; });
+    };
+    CHECK(assumes(result, "spread of the read rates"));
+    // Where both were given, nothing rests on it.
+    what = {};
+    what.rates.source_read = what.rates.target_read = exactly(1e6);
+    add_probe(what, seen, false);
+    CHECK_FALSE(assumes(model_registry().find("pipeline").run(what), "spread of the read rates"));
+    // What the other machine digests is not known, nor what a disk does past its cache.
+    what = {};
+    what.verify = verify_level::reread;
+    seen.rates.digest = digest_rates{{1e9, 2e9}, {2e9, 4e9}, {10e9, 20e9}};
+    add_probe(what, seen, false);
+    for (const char* const name : {"digest rate of the other machine", "rate of reading again of the disk"})
+        CHECK(assumes(model_registry().find("pipeline").run(what), name));
 }

@@ -5,7 +5,9 @@
 #include "support/temp_dir.hpp"
 #include "support/tool_rig.hpp"
 
+#include <algorithm>
 #include <filesystem>
+#include <thread>
 
 namespace {
 
@@ -179,6 +181,25 @@ TEST_CASE("two disks are looked at, and the estimate says what it read and how s
     CHECK_FALSE(std::filesystem::exists(images.folder.file("scratch")));
 }
 
+TEST_CASE("the digest that a sync will use is measured, and makes it slower where it is", "[tool]") {
+    const two_images images;
+    const auto look = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {images.source, images.target, "--sample", "30%"});
+        return estimate_json(more);
+    };
+    const auto processors = [](const boost::json::object& document) {
+        for (const auto& phase : document.at("phases").as_array())
+            if (phase.at("name") == "processors") return phase.at("likely_s").to_number<double>();
+        return 0.0;
+    };
+    const auto plain = look({}), sha256 = look({"--digest", "sha256"});
+    CHECK(number_at(sha256, "probe.rates.digest.likely") < number_at(plain, "probe.rates.digest.likely"));
+    // Of both disks, on all cores at best.
+    const double cores = std::max(std::thread::hardware_concurrency(), 1u);
+    CHECK(processors(sha256) > (64 << 20) / number_at(sha256, "probe.rates.digest.high") / cores * 0.9);
+    CHECK(number_at(plain, "probe.rates.digest_reread.likely") < number_at(plain, "probe.rates.digest.likely"));
+}
+
 TEST_CASE("without consent writing is an assumption that is printed", "[tool]") {
     const two_images images;
     const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target});
@@ -195,6 +216,15 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
     const auto what_if = estimate_json({images.source, "--changed", "1MiB", "--link", "100Mbit/s"});
     CHECK_FALSE(at_path(what_if, "full_copy.needed").as_bool());
     CHECK(number_at(what_if, "egress.to_target.high_bytes") < 2 << 20);
+    CHECK(number_at(what_if, "probe.changed.likely_bytes") == 1 << 20);
+    CHECK(at_path(what_if, "probe.changed_given").as_bool());
+    const command_result text =
+        run_command({REPROTECT_TOOL, "estimate", images.source, "--changed", "1MiB", "--target-read", "20MB/s"});
+    CHECK(has(text.output, "changed       0.00 GB (1.00 MiB) (as given)"));
+    CHECK_FALSE(has(text.output, "to copy"));
+    CHECK(has(text.output, "used on the target of the disk"));
+    CHECK(has(text.output, "target-read   1.7 s"));
+    CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source}).output, "to copy"));
 }
 
 TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {

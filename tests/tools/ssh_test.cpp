@@ -143,7 +143,7 @@ TEST_CASE("over ssh a disk is looked at where it is, and a sync that estimates f
     constexpr double changed = (8 << 20) / 16;
     for (const words& pair : {words{source, here.far(target)}, words{here.far(source), target}}) {
         const command_result looked = run_command(
-            two_machines::over_ssh({REPROTECT_TOOL, "estimate", pair[0], pair[1], "--json", "--sample", "40%"},
+            two_machines::over_ssh({REPROTECT_TOOL, "estimate", pair[0], pair[1], "--json", "--sample", "100%"},
                                    here.sshd.command(), here.far_tool));
         INFO(looked.errors);
         REQUIRE(looked.exit_code == 0);
@@ -151,6 +151,7 @@ TEST_CASE("over ssh a disk is looked at where it is, and a sync that estimates f
         CHECK(at_path(document, "probe.changed.low_bytes").to_number<double>() <= changed);
         CHECK(at_path(document, "probe.changed.high_bytes").to_number<double>() >= changed);
         CHECK(at_path(document, "probe.rates.link_to_target.likely").to_number<double>() > 0);
+        CHECK_FALSE(has(looked.output, "\"connections\""));  // there is one: nothing to assume
         CHECK_FALSE(same_bytes(source, target));
     }
     const command_result pushed = here.run({"sync", source, here.far(target), "--yes", "--estimate-first", "--json"});

@@ -40,7 +40,9 @@ void add_probe_lines(summary& lines, const probe_result& seen) {
         lines.add("crossed", fmt::format("{} to the target, {} to the source, for this look",
                                          format_size(seen.crossed_to_target), format_size(seen.crossed_to_source)));
     const bool certain = seen.changed.low == seen.changed.high;
-    if (seen.none_changed && seen.target_size != 0)
+    if (seen.changed_given)
+        lines.add("changed", bytes_text(*seen.changed_given) + " (as given)");
+    else if (seen.none_changed && seen.target_size != 0)
         lines.add("changed", certain
                                  ? "nothing"
                                  : fmt::format("nothing was seen to; at most {} (95%)", size_text(seen.changed.high)));

@@ -29,6 +29,7 @@ probe_result sample(const arguments& line, const disks_here& here, const surroun
     how.depth = line.options.depth;
     how.threads = line.options.threads;
     probe_options options = line.estimate.probing;
+    options.algorithm = line.options.algorithm;
     options.cancel = around.signals.token();
     std::unique_ptr<probed_disk> source, target;
     std::optional<link_rates> link;
@@ -78,6 +79,9 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (line.disks.size() == 2 && !line.remote.disk) what.link.one_machine = true;
     if (line.disks.size() == 2 && here.target == nullptr && line.remote.disk != 1)
         what.disks.front().target = target_state::missing;
+    // One ssh is one connection.
+    if (line.remote.disk && parse_remote_name(line.disks[*line.remote.disk]).how == remote_name::scheme::ssh)
+        what.link.connections = 1;
     add_probe(what, seen, line.disks.size() == 2 && is_here(line));
     looked_estimate result;
     result.crossed = {seen.crossed_to_source, seen.crossed_to_target};
@@ -85,6 +89,7 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (line.remote.disk && is_here(line))
         result.raw.assumptions.push_back({"processors", "shared", "the peer's address is one of this machine"});
     result.raw.probe = seen;
+    if (line.disks.size() == 1) result.raw.probe->changed_given = asked.what.disks.front().changed_bytes;
     if (!asked.egress_from.empty()) add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to);
     result.pair.source = as_history_disk(line.disks[0], here.source);
     if (line.disks.size() == 2) result.pair.target = as_history_disk(line.disks[1], here.target);
