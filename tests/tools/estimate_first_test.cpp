@@ -69,7 +69,25 @@ TEST_CASE("predicted and actual stand in the JSON document, in one", "[tool]") {
     CHECK(at_path(document, "predicted_against_actual.total_s.actual").to_number<double>() ==
           Approx(at_path(document, "seconds.total").to_number<double>()));
     CHECK(at_path(document, "predicted_against_actual.total_s.predicted.likely").to_number<double>() > 0);
+    // A scan is predicted with all that is in it.
+    const auto likely = [&](const std::string& row) {
+        return at_path(document, "predicted_against_actual." + row + ".predicted.likely").to_number<double>();
+    };
+    CHECK(likely("flush_s") > 0);
+    CHECK(likely("scan_s") == Approx(likely("total_s") - likely("flush_s")));
     CHECK(result.errors.empty());
+}
+
+TEST_CASE("blocks of zeroes are no changed data, neither predicted nor counted", "[tool]") {
+    rig here;
+    write_whole_file(here.source, std::vector<std::byte>(8 << 20));
+    const command_result result = here.sync({"--estimate-first", "--json", "--quiet", "--sample", "100%"});
+    REQUIRE(result.exit_code == 0);
+    CHECK(here.equal());
+    const auto document = parse_json(result.output);
+    CHECK(at_path(document, "estimate.probe.changed.likely_bytes").to_number<double>() == 8 << 20);
+    CHECK(at_path(document, "predicted_against_actual.changed_bytes.actual").to_number<double>() == 0);
+    CHECK(at_path(document, "predicted_against_actual.changed_bytes.predicted.likely").to_number<double>() == 0);
 }
 
 TEST_CASE("a target that is not there yet is estimated as a full copy, and made", "[tool]") {
@@ -86,6 +104,8 @@ TEST_CASE("a dry run is predicted, too, and leaves no history", "[tool]") {
     const command_result result = here.sync({"--estimate-first", "--dry-run", "--history", here.past});
     CHECK(result.exit_code == 0);
     CHECK(has(result.output, "actual beside predicted"));
+    CHECK(has(result.output, "changed "));
+    for (const char* const part : {"flush ", "scan ", "total "}) CHECK_FALSE(has(result.output, part));
     CHECK(read_whole_file(here.target) == here.stale);
     CHECK_FALSE(std::filesystem::exists(here.past));
 }

@@ -124,6 +124,14 @@ TEST_CASE("a look before a sync takes from the sync's limits, and its traffic is
     write_whole_file(rig.file("stale"), before);
     CHECK(read_whole_file(rig.file("stale")) == before);
 
+    // A dry run neither sends data nor costs what a sync would.
+    const command_result dry = sync({"--dry-run"});
+    INFO(dry.errors);
+    const auto compared = at_path(parse_json(dry.output), "predicted_against_actual").as_object();
+    for (const char* const row : {"cost", "to_target_bytes", "total_s", "scan_s", "flush_s"})
+        CHECK_FALSE(compared.contains(row));
+    for (const char* const row : {"changed_bytes", "to_source_bytes"}) CHECK(compared.contains(row));
+
     const command_result paid = sync({"--max-cost", "1.5"});
     INFO(paid.errors);
     CHECK(paid.exit_code == 0);

@@ -1,4 +1,5 @@
-// Rows of names and values, as the other summaries; what overlapped is compared as one scan, since a report knows no more.
+// Rows of names and values, as the other summaries; what overlapped is compared as one scan, since a report knows no more. Compared is
+// what both mean: a sync's scan has all in it but the last flush and verify, and its changed bytes have no zeroes.
 #include "estimate_text.hpp"
 
 #include "reprotect/units.hpp"
@@ -101,27 +102,43 @@ spread<double> real(const spread<std::uint64_t>& value) {
     return {static_cast<double>(value.low), static_cast<double>(value.likely), static_cast<double>(value.high)};
 }
 
-// What overlaps counts as the engine counts it: as one scan.
 spread<double> phase_of(const estimate& predicted, const std::string& name) {
-    spread<double> found;
-    for (const estimate_phase& phase : predicted.phases) {
-        if (name == "scan" ? !phase.overlapping : phase.name != name) continue;
-        found = {std::max(found.low, phase.seconds.low), std::max(found.likely, phase.seconds.likely),
-                 std::max(found.high, phase.seconds.high)};
+    for (const estimate_phase& phase : predicted.phases)
+        if (phase.name == name) return phase.seconds;
+    return {};
+}
+
+// All but what follows it: opening, what overlaps, and what that costs where it shares processors.
+spread<double> scan_of(const estimate& predicted) {
+    spread<double> scan = predicted.total_s;
+    for (const char* const after : {"flush", "verify"}) {
+        const spread<double> phase = phase_of(predicted, after);
+        scan = {scan.low - phase.low, scan.likely - phase.likely, scan.high - phase.high};
     }
-    return found;
+    return {std::max(scan.low, 0.0), std::max(scan.likely, 0.0), std::max(scan.high, 0.0)};
+}
+
+// Zero blocks are no changed data to a sync: it counts what it zeroes by itself.
+spread<double> changed_of(const probe_result& seen) {
+    const spread<double> changed = real(seen.changed), zero = seen.zero_share.value_or(spread<double>{});
+    return {changed.low * (1 - zero.high), changed.likely * (1 - zero.likely), changed.high * (1 - zero.low)};
 }
 
 std::vector<outcome_row> rows_of(const estimate& predicted, const sync_report& report) {
-    std::vector<outcome_row> rows{{"scan", true, phase_of(predicted, "scan"), report.seconds.scan},
-                                  {"flush", true, phase_of(predicted, "flush"), report.seconds.flush}};
-    if (report.seconds.verify > 0)
-        rows.push_back({"verify", true, phase_of(predicted, "verify"), report.seconds.verify});
-    rows.push_back({"total", true, predicted.total_s, report.seconds.total});
+    std::vector<outcome_row> rows;
+    // Predicted was a sync; a dry run reads and compares, and neither sends data nor writes.
+    if (!report.dry_run) {
+        rows = {{"scan", true, scan_of(predicted), report.seconds.scan},
+                {"flush", true, phase_of(predicted, "flush"), report.seconds.flush}};
+        if (report.seconds.verify > 0)
+            rows.push_back({"verify", true, phase_of(predicted, "verify"), report.seconds.verify});
+        rows.push_back({"total", true, predicted.total_s, report.seconds.total});
+    }
     if (predicted.probe)
-        rows.push_back({"changed", false, real(predicted.probe->changed), static_cast<double>(report.bytes.changed)});
+        rows.push_back({"changed", false, changed_of(*predicted.probe), static_cast<double>(report.bytes.changed)});
     if (predicted.to_target.high == 0 && report.to_target.total() == 0) return rows;  // on one machine
-    rows.push_back({"to_target", false, real(predicted.to_target), static_cast<double>(report.to_target.total())});
+    if (!report.dry_run)
+        rows.push_back({"to_target", false, real(predicted.to_target), static_cast<double>(report.to_target.total())});
     rows.push_back({"to_source", false, real(predicted.to_source), static_cast<double>(report.to_source.total())});
     return rows;
 }
@@ -149,7 +166,7 @@ std::string against_text(const estimate& predicted, const sync_report& report, c
                                     value_text(row, row.predicted.likely), value_text(row, row.predicted.low),
                                     value_text(row, row.predicted.high), within ? "" : ": outside"));
     }
-    if (paid && predicted.cost)
+    if (paid && predicted.cost && !report.dry_run)
         lines.add("cost",
                   fmt::format("{} {}, predicted {} ({} to {})", format_money(paid->amount), paid->currency,
                               format_money(predicted.cost->amount.likely), format_money(predicted.cost->amount.low),
@@ -168,7 +185,7 @@ std::string against_json(const estimate& predicted, const sync_report& report, c
         put(row_json, "actual", row, row.actual);
         all.raw(std::string(row.name) + (row.time ? "_s" : "_bytes"), row_json.str());
     }
-    if (paid && predicted.cost) {
+    if (paid && predicted.cost && !report.dry_run) {
         const spread<money>& amount = predicted.cost->amount;
         const auto spread_json = json_object()
                                      .text("low", to_string(amount.low))
