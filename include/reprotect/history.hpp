@@ -2,7 +2,7 @@
 //
 //   history past = load_history("runs.jsonl");
 //   estimate raw = models.find("pipeline").run(machine);
-//   estimate shown = calibrate(raw, find_calibration(past, raw.model, pair));
+//   estimate shown = calibrate(raw, find_calibration(past, raw, pair));
 //   sync_report report = sync(request);
 //   append_history("runs.jsonl", record_of(raw, report, pair));   // the raw one, always
 //
@@ -43,7 +43,8 @@ history_disk as_history_disk(const std::string& name, const device* disk);
 
 struct predicted_run {
     std::string model;
-    std::vector<estimate_phase> phases;  ///< their reasons are not kept
+    estimate_scope scope;
+    std::vector<estimate_phase> phases;  ///< their reasons are not kept, nor what was given
     spread<double> total_s;
     spread<std::uint64_t> to_target;
     spread<std::uint64_t> to_source;
@@ -105,14 +106,16 @@ struct calibration {
     std::size_t skipped = 0;
 };
 
-/// From the newest 20 runs of the pair, else of the machine, that were predicted by this model, were done, and lost no connection.
-/// Without a pair (an estimate on paper): of the machine. Machines without an id count as one.
-calibration find_calibration(const history& past, std::string_view model, const std::optional<history_pair>& pair,
+/// From the newest 20 runs of the pair, else of the machine, that were predicted by the same model as `next`, were done, and lost no
+/// connection; of the machine only runs that are like `next`: full copies or not, through a peer or not, and each of data read and data
+/// changed within a tenth to ten times. Without a pair (an estimate on paper): of the machine. Machines without an id count as one.
+calibration find_calibration(const history& past, const estimate& next, const std::optional<history_pair>& pair,
                              std::string_view machine = this_machine());
 
-/// The estimate with its times scaled, and a note and an assumption that say so; bytes and money stay as predicted. The error bars
-/// become those of the runs, except that they stay at least as wide as they were where there are fewer than three runs, or where this
-/// prediction is less sure than those of the runs were. Without runs only a note is added.
+/// The estimate with its times scaled, but for phases that a given rate sets, and a note and an assumption that say so; bytes and money
+/// stay as predicted. The error bars become those of the runs, except that they stay at least as wide as they were where the runs are of
+/// the machine, where there are fewer than three, or where this prediction is less sure than those of the runs were. Without runs only a
+/// note is added.
 estimate calibrate(estimate of, const calibration& by);
 
 }  // namespace reprotect

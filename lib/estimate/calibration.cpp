@@ -3,7 +3,8 @@
 //
 //   t(0.95, n - 1) * s * sqrt(1 + 1/n)        (Hahn and Meeker, Statistical Intervals, 1991, section 4.7)
 //
-// taken for a normal distribution of the logarithms, and never narrower than what was seen.
+// taken for a normal distribution of the logarithms, and never narrower than what was seen. Runs of other disks say less: only those that
+// did about the same count, and what they took never makes an estimate surer.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -20,6 +21,8 @@ namespace {
 constexpr std::size_t runs_max = 20;          // guessed: disks and links change, and older runs know nothing of it
 constexpr std::size_t runs_for_interval = 3;  // with fewer, a spread is no more than a coincidence
 constexpr double factor_max = 1000;           // guessed: beyond, it is not the same thing that was predicted
+constexpr double bytes_alike = 10;            // guessed: with more or less of them something else sets the time
+constexpr double bytes_least = 16 << 20;      // guessed: what so few take is lost in what opening and flushing take
 
 // Student's t, one-sided 95%, for 1 to 19 degrees of freedom (Fisher and Yates, Statistical Tables, 1963, table III).
 constexpr double t_95[] = {6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
@@ -38,6 +41,16 @@ bool same_disk(const history_disk& a, const history_disk& b) {
 }
 bool same_pair(const history_pair& a, const history_pair& b) {
     return same_disk(a.source, b.source) && same_disk(a.target, b.target);
+}
+
+bool same_kind(const estimate_scope& a, const estimate_scope& b) {
+    const auto alike = [](std::uint64_t left, std::uint64_t right) {
+        const double one = std::max(static_cast<double>(left), bytes_least);
+        const double other = std::max(static_cast<double>(right), bytes_least);
+        return one <= other * bytes_alike && other <= one * bytes_alike;
+    };
+    return a.through_peer == b.through_peer && a.full_copy == b.full_copy && alike(a.read_bytes, b.read_bytes) &&
+           alike(a.changed_bytes, b.changed_bytes);
 }
 
 template <typename Wanted>
@@ -88,7 +101,7 @@ void scale(spread<double>& seconds, const spread<double>& by) {
 
 }  // namespace
 
-calibration find_calibration(const history& past, std::string_view model, const std::optional<history_pair>& pair,
+calibration find_calibration(const history& past, const estimate& next, const std::optional<history_pair>& pair,
                              std::string_view machine) {
     calibration result;
     result.history_name = past.name;
@@ -96,12 +109,14 @@ calibration find_calibration(const history& past, std::string_view model, const 
     std::vector<const history_record*> runs;
     if (pair) {
         runs = newest(past, [&](const history_record& each) {
-            return counts(each, model) && each.machine == machine && same_pair(each.pair, *pair);
+            return counts(each, next.model) && each.machine == machine && same_pair(each.pair, *pair);
         });
         result.of = calibration::basis::pair;
     }
     if (runs.empty()) {
-        runs = newest(past, [&](const history_record& each) { return counts(each, model) && each.machine == machine; });
+        runs = newest(past, [&](const history_record& each) {
+            return counts(each, next.model) && each.machine == machine && same_kind(each.prediction.scope, next.scope);
+        });
         result.of = calibration::basis::machine;
     }
     if (runs.empty()) {
@@ -130,16 +145,18 @@ estimate calibrate(estimate of, const calibration& by) {
         of.notes.push_back(std::to_string(by.skipped) + (by.skipped == 1 ? " line of " : " lines of ") + name +
                            (by.skipped == 1 ? " is" : " are") + " damaged or of another format, and left out");
     if (by.of == calibration::basis::none || of.total_s.likely <= 0) {
-        of.notes.push_back("not calibrated: " + name + " has no run of this pair or machine that " + of.model +
-                           " predicted and that was done in one go");
+        of.notes.push_back("not calibrated: " + name +
+                           " has no run of this pair, nor one of this machine that did about the same, that " +
+                           of.model + " predicted and that was done in one go");
         return of;
     }
     const spread<double> width = width_of(of.total_s);
     // The runs' error bars hold for predictions as sure as theirs were; a tenth more or less is the same.
     const bool few = by.runs < runs_for_interval;
     const auto as_sure = [&](double ours, double theirs) { return std::abs(ours - 1) <= std::abs(theirs - 1) * 1.1; };
-    const bool keeps_low = few || !as_sure(width.low, by.predicted_width.low);
-    const bool keeps_high = few || !as_sure(width.high, by.predicted_width.high);
+    const bool others = by.of == calibration::basis::machine;
+    const bool keeps_low = few || others || !as_sure(width.low, by.predicted_width.low);
+    const bool keeps_high = few || others || !as_sure(width.high, by.predicted_width.high);
     // What brings one end of the prediction to that of the runs' interval, or, where it keeps its width, at least so far.
     const auto bar = [&](double runs, double ours, bool keeps, bool low) {
         if (ours <= 0) return keeps ? by.factor.likely : 0.0;
@@ -149,22 +166,31 @@ estimate calibrate(estimate of, const calibration& by) {
     };
     const spread<double> factor{bar(by.factor.low, width.low, keeps_low, true), by.factor.likely,
                                 bar(by.factor.high, width.high, keeps_high, false)};
-    for (estimate_phase& phase : of.phases) scale(phase.seconds, factor);
+    const bool any_given = std::ranges::any_of(of.phases, &estimate_phase::given);
+    const double beyond_phases = of.total_s.high - total_of(of.phases).high;
+    for (estimate_phase& phase : of.phases)
+        if (!phase.given) scale(phase.seconds, factor);
+    if (any_given) {
+        of.total_s = total_of(of.phases);
+        of.total_s.high += std::max(beyond_phases, 0.0);
+    } else {
+        scale(of.total_s, factor);
+    }
     for (unit_reading& reading : of.readings) {
         for (estimate_phase& phase : reading.phases) scale(phase.seconds, factor);
         scale(reading.total_s, factor);
     }
-    scale(of.total_s, factor);
     of.notes.push_back(
         "calibrated from " + runs_of(by) + ": they took " +
         (by.runs == 1 ? number(by.seen.likely) + " of what was predicted"
                       : number(by.seen.low) + " to " + number(by.seen.high) + " of what was predicted, " +
                             number(by.seen.likely) + " in the middle") +
         (keeps_low || keeps_high
-             ? few ? "; too few to know how sure that is, so the error bars stay at least as wide"
-                   : "; this prediction is less sure than theirs were, so its error bars stay at least as wide"
+             ? few      ? "; too few to know how sure that is, so the error bars stay at least as wide"
+               : others ? "; of other disks, so the error bars stay at least as wide"
+                        : "; this prediction is less sure than theirs were, so its error bars stay at least as wide"
              : "") +
-        "; times alone, not bytes or money");
+        (any_given ? "; what a given rate sets stays" : "") + "; times alone, not bytes or money");
     of.assumptions.push_back(
         {"calibration", "times by " + number(by.factor.likely), runs_of(by) + " in the history " + name});
     return of;

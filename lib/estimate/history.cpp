@@ -2,7 +2,8 @@
 // a help, and one torn line must not take it away. But a file without any line that is one was named by mistake, and is left alone.
 //
 //   {"format": "reprotect-history-1", "date": …, "machine": …, "source": {"name", "identity"}, "target": …,
-//    "prediction": {"model", "phases": [{"name", "low_s", "likely_s", "high_s", "overlapping"}], "total", "to_target", "to_source",
+//    "prediction": {"model", "scope": {"through_peer", "full_copy", "read", "changed"},
+//     "phases": [{"name", "low_s", "likely_s", "high_s", "overlapping"}], "total", "to_target", "to_source",
 //    "cost": null or {"currency", "low", "likely", "high"}},
 //    "outcome": {"result", "attempts", "seconds": {…}, "to_target", "to_source", "cost": null or {"currency", "amount"}}}
 #include "reprotect/history.hpp"
@@ -63,6 +64,11 @@ const json::object& object(const json::object& of, const char* name) {
     if (found == nullptr) throw damaged();
     return *found;
 }
+bool flag(const json::object& of, const char* name) {
+    const bool* const found = field(of, name).if_bool();
+    if (found == nullptr) throw damaged();
+    return *found;
+}
 std::string text(const json::object& of, const char* name) {
     const json::string* const found = field(of, name).if_string();
     if (found == nullptr) throw damaged();
@@ -107,11 +113,13 @@ predicted_run prediction(const json::object& of) {
     result.model = text(of, "model");
     const json::array* const phases = field(of, "phases").if_array();
     if (phases == nullptr || phases->size() > phases_max) throw damaged();
+    const json::object& scope = object(of, "scope");
+    result.scope = {flag(scope, "through_peer"), flag(scope, "full_copy"), count(scope, "read"),
+                    count(scope, "changed")};
     for (const json::value& each : *phases) {
         const json::object* const one = each.if_object();
-        const bool* const overlapping = one == nullptr ? nullptr : field(*one, "overlapping").if_bool();
-        if (overlapping == nullptr) throw damaged();
-        result.phases.push_back({text(*one, "name"), seconds_spread(*one), {}, *overlapping});
+        if (one == nullptr) throw damaged();
+        result.phases.push_back({text(*one, "name"), seconds_spread(*one), {}, flag(*one, "overlapping")});
     }
     result.total_s = seconds_spread(object(of, "total"));
     result.to_target = bytes_spread(object(of, "to_target"));
@@ -246,10 +254,18 @@ std::string to_json_line(const history_record& record) {
         phases.push_back(std::move(one));
     }
     const predicted_run& predicted = record.prediction;
-    json::object prediction_out{
-        {"model", valid_utf8(predicted.model)},          {"phases", std::move(phases)},
-        {"total", spread_json(predicted.total_s, "_s")}, {"to_target", spread_json(predicted.to_target)},
-        {"to_source", spread_json(predicted.to_source)}, {"cost", nullptr}};
+    const estimate_scope& scope = predicted.scope;
+    json::object scope_out{{"through_peer", scope.through_peer},
+                           {"full_copy", scope.full_copy},
+                           {"read", scope.read_bytes},
+                           {"changed", scope.changed_bytes}};
+    json::object prediction_out{{"model", valid_utf8(predicted.model)},
+                                {"scope", std::move(scope_out)},
+                                {"phases", std::move(phases)},
+                                {"total", spread_json(predicted.total_s, "_s")},
+                                {"to_target", spread_json(predicted.to_target)},
+                                {"to_source", spread_json(predicted.to_source)},
+                                {"cost", nullptr}};
     if (predicted.cost)
         prediction_out["cost"] = json::object{{"currency", valid_utf8(predicted.cost->currency)},
                                               {"low", to_string(predicted.cost->amount.low)},
@@ -313,7 +329,7 @@ history_record record_of(const estimate& predicted, const sync_report& report, c
     record.date = utc_now();
     record.machine = this_machine();
     record.pair = pair;
-    record.prediction = {predicted.model,     predicted.phases,    predicted.total_s,
+    record.prediction = {predicted.model,     predicted.scope,     predicted.phases, predicted.total_s,
                          predicted.to_target, predicted.to_source, predicted.cost};
     record.outcome = {report.failure ? to_string(report.failure->kind()) : "done",
                       report.attempts,

@@ -39,8 +39,11 @@ estimate predicted(double low, double likely, double high, const std::string& mo
     result.total_s = {low, likely, high};
     result.to_target = {1000, 2000, 3000};
     result.to_source = exactly<std::uint64_t>(70);
+    result.scope = {true, false, 8ull << 30, 1ull << 30};
     return result;
 }
+
+const estimate next = predicted(1, 2, 3);
 
 sync_report took(double seconds) {
     sync_report report;
@@ -110,6 +113,7 @@ TEST_CASE("a run is written and read again as it was", "[estimate][history]") {
     CHECK(first.machine == this_machine());
     CHECK(first.pair == odd);
     CHECK(first.prediction.model == "pipeline");
+    CHECK(first.prediction.scope == raw.scope);
     REQUIRE(first.prediction.phases.size() == 2);
     CHECK(first.prediction.phases[1].name == "transfer");
     CHECK(first.prediction.phases[1].seconds == raw.phases[1].seconds);
@@ -154,6 +158,8 @@ TEST_CASE("lines that are damaged or of another format are left out and counted"
         broken("history-1", "history-2"),
         broken("\"total\":{\"low_s\"", "\"total\":{\"lower_s\""),
         broken("\"attempts\":1", "\"attempts\":-1"),
+        broken("\"through_peer\":true", "\"through_peer\":1"),
+        broken("\"read\":", "\"read\":-"),
         broken("\"to_target\":1800", "\"to_target\":18.5"),
         broken("\"to_target\":1800", "\"to_target\":1e300"),
         broken("\"likely_s\":", "\"likely_s\":1e11,\"x\":"),
@@ -190,7 +196,7 @@ TEST_CASE("lines that are damaged or of another format are left out and counted"
     append_history(path, run(1, 3));
     CHECK(load_history(path).records.size() == 1);
 
-    const estimate shown = calibrate(predicted(1, 2, 3), find_calibration(read, "pipeline", here));
+    const estimate shown = calibrate(predicted(1, 2, 3), find_calibration(read, next, here));
     CHECK(says(shown.notes, std::to_string(bad.size()) + " lines of " + path + " are damaged"));
 }
 
@@ -311,7 +317,7 @@ TEST_CASE("damage to any byte of a line neither throws nor gives figures out of 
 TEST_CASE("an estimate is scaled by the median of earlier runs of its pair, with their spread", "[estimate][history]") {
     // 0.8 to 1.2 of what was predicted, whatever that was.
     const history runs = past({run(10, 8), run(100, 110), run(1, 1.2), run(20, 22), run(5, 5)});
-    const calibration found = find_calibration(runs, "pipeline", here);
+    const calibration found = find_calibration(runs, next, here);
     CHECK(found.of == calibration::basis::pair);
     CHECK(found.runs == 5);
     CHECK(found.seen.low == Approx(0.8));
@@ -346,13 +352,13 @@ TEST_CASE("runs of the machine stand in for a pair that has none", "[estimate][h
     history_pair other = here;
     other.source.identity = "kind=file inode=2";
     const history runs = past({run(1, 2, other), run(1, 2, other), run(1, 2, other), run(1, 4)});
-    const calibration of_pair = find_calibration(runs, "pipeline", here);
+    const calibration of_pair = find_calibration(runs, next, here);
     CHECK(of_pair.of == calibration::basis::pair);
     CHECK(of_pair.runs == 1);
     history_pair third = here;
     third.target.name = "reprotect://host/c";
     for (const auto& pair : {std::optional<history_pair>(third), std::optional<history_pair>()}) {
-        const calibration of_machine = find_calibration(runs, "pipeline", pair);
+        const calibration of_machine = find_calibration(runs, next, pair);
         CHECK(of_machine.of == calibration::basis::machine);
         CHECK(of_machine.runs == 4);
         CHECK(says(calibrate(predicted(1, 2, 3), of_machine).notes, "4 earlier runs on this machine"));
@@ -360,10 +366,9 @@ TEST_CASE("runs of the machine stand in for a pair that has none", "[estimate][h
     // A disk is known by its identity, whatever it is called.
     history_pair renamed = here;
     renamed.source.name = "/dev/disk/by-id/a";
-    CHECK(find_calibration(runs, "pipeline", renamed).runs == 1);
-    for (const auto& none :
-         {find_calibration(runs, "asr-2018", here), find_calibration(runs, "pipeline", third, "other"),
-          find_calibration(past({}), "pipeline", here)}) {
+    CHECK(find_calibration(runs, next, renamed).runs == 1);
+    for (const auto& none : {find_calibration(runs, predicted(1, 2, 3, "asr-2018"), here),
+                             find_calibration(runs, next, third, "other"), find_calibration(past({}), next, here)}) {
         CHECK(none.of == calibration::basis::none);
         const estimate raw = predicted(1, 2, 3);
         const estimate shown = calibrate(raw, none);
@@ -382,7 +387,7 @@ TEST_CASE("only runs that were done in one go count, and of these the newest twe
     std::vector<history_record> records(30, run(1, 10));
     records.resize(50, run(1, 2));
     for (const history_record& each : {failed, interrupted, retried, nothing, absurd}) records.push_back(each);
-    const calibration found = find_calibration(past(records), "pipeline", here);
+    const calibration found = find_calibration(past(records), next, here);
     CHECK(found.runs == 20);
     CHECK(found.factor == spread<double>{found.factor.likely, found.factor.likely, found.factor.likely});
     CHECK(found.factor.likely == Approx(2));
@@ -394,7 +399,7 @@ TEST_CASE("few runs, or a prediction less sure than theirs, do not narrow the er
     };
     for (const std::size_t count : {1u, 2u}) {
         const history runs = past(std::vector<history_record>(count, run(10, 20)));
-        const estimate shown = calibrate(predicted(8, 10, 13), find_calibration(runs, "pipeline", here));
+        const estimate shown = calibrate(predicted(8, 10, 13), find_calibration(runs, next, here));
         CHECK(shown.total_s.likely == Approx(20));
         CHECK(width(shown).first == Approx(0.8));
         CHECK(width(shown).second == Approx(1.3));
@@ -403,24 +408,24 @@ TEST_CASE("few runs, or a prediction less sure than theirs, do not narrow the er
     }
     // Two that do not agree make them wider.
     const estimate unlike =
-        calibrate(predicted(8, 10, 13), find_calibration(past({run(10, 10), run(10, 30)}), "pipeline", here));
+        calibrate(predicted(8, 10, 13), find_calibration(past({run(10, 10), run(10, 30)}), next, here));
     CHECK(width(unlike).first < 0.8);
     CHECK(width(unlike).second > 1.3);
     // Three that agree narrow them, but only for a prediction as sure as theirs: 0.8 to 1.3.
     const history three = past(std::vector<history_record>(3, run(10, 20)));
-    const estimate sure = calibrate(predicted(8, 10, 13), find_calibration(three, "pipeline", here));
+    const estimate sure = calibrate(predicted(8, 10, 13), find_calibration(three, next, here));
     CHECK(width(sure).first == Approx(1));
     CHECK(width(sure).second == Approx(1));
-    const estimate unsure = calibrate(predicted(8, 10, 50), find_calibration(three, "pipeline", here));
+    const estimate unsure = calibrate(predicted(8, 10, 50), find_calibration(three, next, here));
     CHECK(unsure.total_s.likely == Approx(20));
     CHECK(width(unsure).first == Approx(1));
     CHECK(width(unsure).second == Approx(5));
     CHECK(says(unsure.notes, "less sure than theirs"));
     // Error bars that begin at nothing, and an estimate of nothing.
-    const estimate from_zero = calibrate(predicted(0, 10, 13), find_calibration(three, "pipeline", here));
+    const estimate from_zero = calibrate(predicted(0, 10, 13), find_calibration(three, next, here));
     CHECK(from_zero.total_s.low == 0);
     CHECK(from_zero.total_s.likely == Approx(20));
-    CHECK(calibrate(predicted(0, 0, 0), find_calibration(three, "pipeline", here)).total_s == exactly(0.0));
+    CHECK(calibrate(predicted(0, 0, 0), find_calibration(three, next, here)).total_s == exactly(0.0));
 }
 
 TEST_CASE("what is kept of a run is the model's own prediction, so that factors do not pile up",
@@ -430,7 +435,7 @@ TEST_CASE("what is kept of a run is the model's own prediction, so that factors 
     const std::string path = folder.file("runs");
     for (unsigned i = 0; i < 10; ++i) {
         const estimate raw = predicted(80, 100, 130);
-        const estimate shown = calibrate(raw, find_calibration(load_history(path), raw.model, here));
+        const estimate shown = calibrate(raw, find_calibration(load_history(path), raw, here));
         if (i != 0) CHECK(shown.total_s.likely == Approx(200));
         append_history(path, record_of(raw, took(200), here));
     }
@@ -442,4 +447,56 @@ TEST_CASE("a disk is kept under its name and identity, a peer's under its name a
     CHECK(known.name == "called so");
     CHECK(known.identity == disk.identity().text());
     CHECK(as_history_disk("reprotect://h/x", nullptr) == history_disk{"reprotect://h/x", ""});
+}
+
+TEST_CASE("of the machine only runs that did about the same count, and they never make an estimate surer",
+          "[estimate][history]") {
+    const auto as = [](const estimate_scope& scope) {
+        estimate result = predicted(8, 10, 13);
+        result.scope = scope;
+        return result;
+    };
+    const estimate_scope usual{true, false, 8ull << 30, 1ull << 30};
+    std::vector<history_record> records;
+    for (unsigned i = 0; i < 3; ++i) records.push_back(record_of(as(usual), took(20), here));
+    const history runs = past(std::move(records));
+    const auto runs_for = [&](const estimate_scope& scope) {
+        return find_calibration(runs, as(scope), std::nullopt).runs;
+    };
+    CHECK(runs_for(usual) == 3);
+    CHECK(runs_for({true, false, 70ull << 30, 100ull << 20}) == 0);
+    CHECK(runs_for({true, false, 70ull << 30, 9ull << 30}) == 3);
+    CHECK(runs_for({true, false, 81ull << 30, 1ull << 30}) == 0);
+    CHECK(runs_for({true, false, 8ull << 30, 11ull << 30}) == 0);
+    CHECK(runs_for({true, false, 700ull << 20, 1ull << 30}) == 0);
+    CHECK(runs_for({false, false, 8ull << 30, 1ull << 30}) == 0);
+    CHECK(runs_for({true, true, 8ull << 30, 1ull << 30}) == 0);
+    // Of the pair all count.
+    CHECK(find_calibration(runs, as({true, false, 1, 1}), here).runs == 3);
+    // What is next to nothing is the same.
+    const history small = past({record_of(as({false, false, 100, 0}), took(20), here)});
+    CHECK(find_calibration(small, as({false, false, 5 << 20, 1 << 20}), std::nullopt).runs == 1);
+
+    const estimate shown = calibrate(as(usual), find_calibration(runs, as(usual), std::nullopt));
+    CHECK(shown.total_s.likely == Approx(20));
+    CHECK(shown.total_s.low == Approx(16));
+    CHECK(shown.total_s.high == Approx(26));
+    CHECK(says(shown.notes, "of other disks, so the error bars stay at least as wide"));
+    const estimate none = calibrate(as({}), find_calibration(runs, as({}), std::nullopt));
+    CHECK(none.total_s == spread<double>{8, 10, 13});
+    CHECK(says(none.notes, "nor one of this machine that did about the same"));
+}
+
+TEST_CASE("what a given rate sets is not scaled", "[estimate][history]") {
+    const history runs = past({run(10, 5)});
+    estimate raw = predicted(8, 10, 13);
+    raw.phases[1].given = true;  // the slowest
+    raw.phases.push_back({"flush", {1, 2, 4}, "why"});
+    raw.total_s = {9, 12, 18};
+    const estimate shown = calibrate(raw, find_calibration(runs, raw, here));
+    CHECK(shown.phases[1].seconds == raw.phases[1].seconds);
+    CHECK(shown.phases[2].seconds.likely == Approx(1));
+    CHECK(shown.total_s.likely == Approx(11));
+    CHECK(shown.total_s.high >= 13 + 1);
+    CHECK(says(shown.notes, "what a given rate sets stays"));
 }

@@ -110,10 +110,11 @@ TEST_CASE("money that makes no sense is refused with what was expected", "[tool]
     }
 }
 
-reprotect::history_record run_that_took(double factor, const std::string& model = "pipeline") {
+reprotect::history_record run_that_took(double factor, bool peer = true, const std::string& model = "pipeline") {
     reprotect::estimate predicted;
     predicted.model = model;
     predicted.total_s = {9, 10, 12};
+    predicted.scope = {peer, false, 10'000'000'000, 1'000'000'000};
     reprotect::sync_report report;
     report.seconds.total = 10 * factor;
     return reprotect::record_of(predicted, report, {{"/dev/a", "kind=file"}, {"/dev/b", "kind=file x"}});
@@ -122,9 +123,7 @@ reprotect::history_record run_that_took(double factor, const std::string& model 
 TEST_CASE("an estimate with a history is scaled by how earlier runs went, and says so", "[tool]") {
     const tool_rig rig;
     const std::string path = rig.file("runs");
-    const words paper{REPROTECT_TOOL,  "estimate", "--used",         "10GB",          "--changed",
-                      "1GB",           "--link",   "100MB/s",        "--source-read", "1GB/s",
-                      "--target-read", "1GB/s",    "--target-write", "1GB/s"};
+    const words paper{REPROTECT_TOOL, "estimate", "--used", "10GB", "--changed", "1GB"};
     const words with = paper + words{"--history", path};
     const auto total = [](const words& line) {
         return at_path(parse_json(run_checked(line + words{"--json"})), "total.likely_s").to_number<double>();
@@ -133,13 +132,20 @@ TEST_CASE("an estimate with a history is scaled by how earlier runs went, and sa
     CHECK(has(run_checked(with), "not calibrated"));
     CHECK(total(with) == raw);
     for (const double factor : {1.4, 1.5, 1.7}) reprotect::append_history(path, run_that_took(factor));
-    reprotect::append_history(path, run_that_took(9, "asr-2018"));
+    reprotect::append_history(path, run_that_took(9, true, "asr-2018"));
     const std::string text = run_checked(with);
     CHECK(has(text,
               "calibrated from 3 earlier runs on this machine: they took 1.40 to 1.70 of what was predicted, "
               "1.50 in the middle"));
     CHECK(has(text, "times by 1.50"));
     CHECK(total(with) == Approx(1.5 * raw));
+    // What local runs took says nothing of a link, nor what any took of a rate that is given.
+    const std::string local = rig.file("local");
+    for (unsigned i = 0; i < 3; ++i) reprotect::append_history(local, run_that_took(0.3, false));
+    CHECK(has(run_checked(paper + words{"--history", local}), "not calibrated"));
+    CHECK(total(paper + words{"--history", local}) == raw);
+    const words slow = paper + words{"--link", "1Mbit/s"};
+    CHECK(total(slow + words{"--history", path}) == Approx(total(slow)).epsilon(0.01));
     std::ofstream(path, std::ios::app) << "torn";
     CHECK(has(run_checked(with), "1 line of "));
     CHECK(total(with) == Approx(1.5 * raw));
@@ -155,7 +161,9 @@ TEST_CASE("a look at two disks is calibrated by runs of these two", "[tool]") {
     const tool_rig rig;
     const std::string a = rig.random_disk("a", 1, 8 << 20), b = rig.copy(a, "b"), path = rig.file("runs");
     const words look{REPROTECT_TOOL, "estimate", a, b, "--budget", "200ms", "--seed", "1", "--history", path};
-    reprotect::append_history(path, run_that_took(3));
+    reprotect::history_record other = run_that_took(3, false);
+    other.prediction.scope = {false, false, 8 << 20, 0};
+    reprotect::append_history(path, other);
     CHECK(has(run_checked(look), "1 earlier run on this machine"));
     reprotect::history_record mine = run_that_took(2);
     mine.pair = {{a, reprotect::open_device(a, {})->identity().text()},

@@ -97,7 +97,7 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (asked.history_file.empty()) return result;
     const history past = load_history(asked.history_file);
     const std::optional<history_pair> pair = line.disks.size() == 2 ? std::optional(result.pair) : std::nullopt;
-    result.shown = calibrate(result.raw, find_calibration(past, result.raw.model, pair));
+    result.shown = calibrate(result.raw, find_calibration(past, result.raw, pair));
     return result;
 }
 
