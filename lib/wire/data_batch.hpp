@@ -9,6 +9,10 @@
 // A sender copies bytes only to gather what lies in pieces; a receiver only to scatter them. What the runs do not cover
 // of a receiver's buffer is never read or written.
 //
+// What a batch holds is of many places of a disk, and often of two sorts: text, tables, code, which shrink, and media,
+// archives, ciphers, which do not. Where it has both, only the first goes through zstd: that is faster, and smaller,
+// since its matches and its statistics are then those of its own sort.
+//
 // A head never outgrows its limit: a run takes two bytes, and a third or fourth only where it has 64 blocks or more or
 // 128 are skipped, so a chunk's runs take at most 2 bytes a block. 2 * 32768 (16 MiB in 512-byte blocks) and the 8 + 16
 // + 3 before the runs are about half of it.
@@ -31,7 +35,7 @@
 
 namespace reprotect {
 
-enum class batch_codec : std::uint8_t { raw = 0, zstd = 1 };
+enum class batch_codec : std::uint8_t { raw = 0, zstd = 1, split = 2 };
 
 /// Bytes of a chunk's buffer. Shared: a chunk may be cut over batches, which are encoded and sent apart.
 struct batch_piece {
@@ -94,9 +98,9 @@ private:
     std::shared_ptr<const buffer> from_;  // or the chunk's buffer that they are still in
 };
 
-/// Compresses, unless that saves less than 1/32; where `doubtful`, because what came before did not shrink, a sixteenth of it is
-/// tried first, here and there. Lets go of the pieces' buffers, but for one that the body lies in. May
-/// be called on any thread.
+/// Compresses, unless that saves less than 1/32; where some looks like noise and some does not, the latter alone; where
+/// `doubtful`, because what came before did not shrink, and all looks like noise, a sixteenth of it is tried first, here and there.
+/// Lets go of the pieces' buffers, but for one that the body lies in. May be called on any thread.
 encoded_batch encode(batch from, compressor& with, int level, bool doubtful = false);
 
 /// A data frame's payload begins with this.
@@ -108,7 +112,7 @@ struct batch_header {
 };
 
 /// The first bytes of a data frame's payload; `length` is the frame's. Checks that the sizes are within their limits
-/// and fit each other: a raw body has raw_bytes, a compressed one less.
+/// and fit each other: a raw body has raw_bytes, every other less, and at least one.
 wire_result<batch_header> decode_batch_header(std::span<const std::byte, batch_header_bytes> bytes,
                                               std::uint32_t length) noexcept;
 

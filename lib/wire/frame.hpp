@@ -50,11 +50,15 @@
 //   narrow        = chunk: number
 //   block_digests = chunk: number, then cuts to the end
 //   verdict       = below_chunk, entries_granted, data_sent: number each
-//   data          = codec: u8 (0 raw, 1 zstd), raw_bytes: u24 (at most 2^20), head_bytes: u24 (at most 2^17), head,
-//                   body
+//   data          = codec: u8 (0 raw, 1 zstd, 2 split), raw_bytes: u24 (at most 2^20), head_bytes: u24 (at most 2^17),
+//                   head, body
 //   head          = as many as there are: chunk: number, value: 16 bytes, count: number (not 0), then count times
 //                   (skipped: number, blocks since the end of the run before; number: count (not 0) << 1 | zero)
-//   body          = raw_bytes bytes, or one zstd frame that decodes to them and is shorter. They are, in this order:
+//   body          = raw_bytes bytes; or one zstd frame that decodes to them and is shorter; or, split, what is shorter
+//                   than they are, too: the bytes are cut into pieces of 4096 (the last may be short); marks, a bit for
+//                   each piece, the lowest of the first byte first, whether it is compressed (some are, some are not;
+//                   the last byte's other bits are 0); the other pieces; one zstd frame that decodes to the marked ones
+//                   in a row. The bytes are, in this order:
 //                   what is missing of the chunk that the data frame before left open; the bytes of the runs that are
 //                   not zero, of each entry. Only the last entry may be left open, and then at least one byte of it is
 //                   there.
@@ -258,6 +262,7 @@ inline constexpr std::uint64_t wire_offset_max = std::uint64_t{1} << 62;
 inline constexpr std::size_t batch_header_bytes = 7;
 inline constexpr std::uint32_t batch_raw_bytes_max = 1024 * 1024;
 inline constexpr std::uint32_t batch_head_bytes_max = 128 * 1024;
+inline constexpr std::uint32_t split_piece_bytes = 4096;
 
 /// The longest payload of a kind, in bytes; nothing for a number that is no kind.
 std::optional<std::uint32_t> frame_max(frame_kind kind) noexcept;

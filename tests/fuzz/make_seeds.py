@@ -19,6 +19,13 @@ def put(fuzzer, name, content):
     (folder / name).write_bytes(content)
 
 
+def noise(length):
+    made = b""
+    while len(made) < length:
+        made += hashlib.sha256(len(made).to_bytes(4, "little")).digest()
+    return made[:length]
+
+
 def make_frames():
     stream = (tests / "wire/golden/frames-v1.bin").read_bytes()
     index = 0
@@ -54,6 +61,13 @@ def make_batches():
     # What `zstd --no-check -1 --stream-size=1024` makes of 1024 times "a".
     packed = bytes.fromhex("28b52ffd6000034d00001061610100fb2b8005")
     put("data_batch", "compressed", shape + batch(1, 1024, paid, packed))
+    # A chunk of 24 blocks of 512 bytes, all of them: the first and the last of three pieces are noise.
+    large = bytes([0, 22, 35])
+    all_paid = number(0) + bytes(16) + number(1) + number(0) + number(24 << 1)
+    # What `zstd --no-check -1 --stream-size=4096` makes of 4096 times "a".
+    packed_piece = bytes.fromhex("28b52ffd60000f4d00001061610100fbf70116")
+    put("data_batch", "split", large + batch(2, 3 * 4096, all_paid, bytes([0b010]) + noise(2 * 4096) + packed_piece))
+    put("data_batch", "split-none", large + batch(2, 3 * 4096, all_paid, bytes([0b000]) + noise(2 * 4096) + packed_piece))
     put("compressed", "right-size", (1024).to_bytes(2, "little") + packed)
     put("compressed", "wrong-size", (1023).to_bytes(2, "little") + packed)
     put("compressed", "skippable", (16).to_bytes(2, "little") + bytes.fromhex("502a4d1804000000") + b"skip")

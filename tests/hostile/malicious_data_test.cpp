@@ -15,7 +15,7 @@ using namespace reprotect::test;
 using liar = lying_source;
 
 constexpr std::uint64_t beyond = std::numeric_limits<std::uint64_t>::max();
-constexpr unsigned raw = 0, zstd = 1;
+constexpr unsigned raw = 0, zstd = 1, split = 2;
 
 // Once the target has digested all: a data frame, by hand.
 void say_data(liar& it, unsigned codec, std::uint32_t raw_bytes, const by_hand& head, std::span<const std::byte> body) {
@@ -84,8 +84,15 @@ void prove_falsely(liar& it, const message& what) {
 const breach<liar> table[] = {
     // ---- data: the batch ----
     {"a codec that there is not",
-     [](liar& it) { say_data(it, 2, small_block, one_block(it), random_bytes(1, small_block)); },
+     [](liar& it) { say_data(it, 3, small_block, one_block(it), random_bytes(1, small_block)); },
      "a value that this version does not have"},
+    {"a compressed body with nothing in it", [](liar& it) { say_data(it, zstd, small_block, one_block(it), {}); },
+     "a batch whose sizes are beyond their limits or do not fit each other"},
+    {"a split body with nothing in it", [](liar& it) { say_data(it, split, small_block, one_block(it), {}); },
+     "a batch whose sizes are beyond their limits or do not fit each other"},
+    {"a split body that marks all, none, or pieces that it has not",
+     [](liar& it) { say_data(it, split, small_block, one_block(it), by_hand().byte(1)); },
+     "a batch whose sizes are beyond their limits or do not fit each other"},
     {"a batch shorter than its head's sizes",
      [](liar& it) { it.be_told_digests(), it.say_frame(22, by_hand().zeroes(7), 6); },
      "a frame that ends within a field"},

@@ -302,22 +302,104 @@ TEST_CASE("what compression saves too little of is sent as it is, without a copy
     CHECK((encoded(all).codec == batch_codec::raw));
     CHECK((encoded(all - all / 40).codec == batch_codec::raw));
     const encoded_batch saved = encoded(all - all / 24);
-    CHECK((saved.codec == batch_codec::zstd));
+    CHECK((saved.codec == batch_codec::split));
     CHECK(saved.body().size() <= all - all / 32);
 }
 
-TEST_CASE("what a builder is given must fit its geometry", "[wire]") {
-    const geometry shape = sample_shape();
-    const auto refuses = [&](std::uint64_t chunk, std::vector<block_run> runs) {
-        return aborts([&] { batch_builder(shape).add({chunk, runs, {}, {}}); });
+// ---- what shrinks and what does not, in one batch ----
+
+constexpr std::size_t piece = split_piece_bytes;
+
+bytes repetitive(std::size_t length) {
+    bytes made(length);
+    for (std::size_t i = 0; i < length; ++i) made[i] = static_cast<std::byte>(i % 97 * (i / 970 % 5));
+    return made;
+}
+
+// Of one chunk of 1 MiB, all of it changed.
+encoded_batch whole_chunk(const bytes& content, compressor& with, bool doubtful = false) {
+    const geometry shape{1 << 20, 1 << 20, 4096};
+    chunk_data data{0, {{0, 256, false}}, pool_for(shape)->take(), {}};
+    std::copy(content.begin(), content.end(), data.payload.bytes().begin());
+    batch_builder builder(shape);
+    builder.add(std::move(data));
+    return encode(*builder.take_rest(), with, 3, doubtful);
+}
+
+bytes arrived(const encoded_batch& made) {
+    const geometry shape{1 << 20, 1 << 20, 4096};
+    const received got = receive(made);
+    batch_reader reader(shape, pool_for(shape));
+    decompressor without;
+    auto batch = reader.open(got.header, got.head, {1, unbounded});
+    REQUIRE(batch.has_value());
+    REQUIRE(fill(*batch, got.body, without).has_value());
+    const auto content = batch->complete.at(0).payload.bytes();
+    return {content.begin(), content.end()};
+}
+
+TEST_CASE("noise among what shrinks stays out of the compressor, and both arrive", "[wire]") {
+    compressor with;
+    bytes content = repetitive(1 << 20);
+    const bytes noise = random_bytes(7, 1 << 20);
+    for (std::size_t at = 0; at < content.size(); at += 3 * piece)
+        std::copy_n(noise.begin() + static_cast<std::ptrdiff_t>(at), piece,
+                    content.begin() + static_cast<std::ptrdiff_t>(at));
+    const std::size_t noisy = (content.size() / piece + 2) / 3 * piece;
+    for (const bool doubtful : {false, true}) {
+        const encoded_batch made = whole_chunk(content, with, doubtful);
+        CHECK((made.codec == batch_codec::split));
+        CHECK(made.body().size() > noisy);
+        CHECK(made.body().size() < noisy + noisy / 16);
+        CHECK((arrived(made) == content));
+    }
+    // A little of it costs less than to part it.
+    bytes mostly = repetitive(1 << 20);
+    std::copy_n(noise.begin(), 4 * piece, mostly.begin());
+    const encoded_batch whole = whole_chunk(mostly, with);
+    CHECK((whole.codec == batch_codec::zstd));
+    CHECK((arrived(whole) == mostly));
+}
+
+TEST_CASE("noise that is there twice is compressed", "[wire]") {
+    compressor with;
+    const bytes noise = random_bytes(8, 1 << 19);
+    bytes content = noise;
+    content.insert(content.end(), noise.begin(), noise.end());
+    const encoded_batch made = whole_chunk(content, with);
+    CHECK((made.codec == batch_codec::zstd));
+    CHECK(made.body().size() < noise.size() + noise.size() / 16);
+    CHECK((arrived(made) == content));
+}
+
+TEST_CASE("tables with columns of noise and bytes of few bits are not taken for noise", "[wire]") {
+    compressor with;
+    const bytes noise = random_bytes(9, 1 << 20);
+    const auto check = [&](auto&& make) {
+        bytes content(noise.size());
+        for (std::size_t i = 0; i < content.size(); ++i) content[i] = make(i);
+        bytes whole(compressor::bound(content.size()));
+        whole.resize(with.compress(content, 3, whole)->size());
+        const bool shrinks = whole.size() <= content.size() - content.size() / 32;
+        CHECK((whole_chunk(content, with, true).codec == (shrinks ? batch_codec::zstd : batch_codec::raw)));
+        // Beside noise each of its pieces is judged, and no more is sent than if all were compressed together.
+        std::copy_n(noise.begin(), content.size() / 2, content.begin());
+        whole.resize(compressor::bound(content.size()));
+        whole.resize(with.compress(content, 3, whole)->size());
+        const encoded_batch made = whole_chunk(content, with);
+        const std::size_t together =
+            whole.size() <= content.size() - content.size() / 32 ? whole.size() : content.size();
+        CHECK(made.body().size() <= together + together / 256);
+        CHECK((arrived(made) == content));
     };
-    CHECK_FALSE(refuses(4, {{0, 8, true}}));
-    CHECK(refuses(5, {{0, 8, true}}));
-    CHECK(refuses(0, {}));
-    CHECK(refuses(0, {{0, 9, true}}));
-    CHECK(refuses(0, {{0, 0, true}}));
-    CHECK(refuses(0, {{4, 1, true}, {4, 1, true}}));
-    CHECK(refuses(0, {{0, 1, false}}));  // no payload
+    for (const std::size_t width : {2u, 3u, 4u, 5u, 8u, 12u, 16u, 17u, 24u, 32u})
+        for (const std::size_t column : {std::size_t{0}, width - 1}) {
+            INFO("rows of " << width << " bytes, column " << column << " even");
+            check([&](std::size_t i) { return i % width == column ? std::byte{0} : noise[i]; });
+        }
+    check([&](std::size_t i) { return noise[i] & std::byte{0x7f}; });
+    check([&](std::size_t i) { return noise[i] & std::byte{0x0f}; });
+    check([&](std::size_t i) { return i % piece < piece * 7 / 8 ? noise[i] : std::byte{0}; });
 }
 
 // ---- hostile ----
@@ -462,12 +544,17 @@ TEST_CASE("a batch whose sizes do not fit is refused before anything is read", "
     CHECK_FALSE(refusal(0, 512, 20, 7 + 20 + 512));
     CHECK_FALSE(refusal(1, 512, 20, 7 + 20 + 511));
     CHECK_FALSE(refusal(0, 1 << 20, 128 * 1024, frame_max_of_all));
-    CHECK(refusal(2, 512, 20, 7 + 20 + 512) == wire_error::bad_value);
+    CHECK_FALSE(refusal(2, 512, 20, 7 + 20 + 511));
+    CHECK(refusal(2, 512, 20, 7 + 20 + 512) == wire_error::bad_batch);
+    CHECK(refusal(2, 0, 20, 7 + 20) == wire_error::bad_batch);
+    CHECK(refusal(3, 512, 20, 7 + 20 + 512) == wire_error::bad_value);
     CHECK(refusal(0, 0, 0, 6) == wire_error::truncated);
     CHECK(refusal(0, 512, 20, 7 + 20 + 511) == wire_error::bad_batch);
     CHECK(refusal(0, 512, 20, 7 + 20 + 513) == wire_error::bad_batch);
     CHECK(refusal(1, 512, 20, 7 + 20 + 512) == wire_error::bad_batch);
     CHECK(refusal(1, 0, 20, 7 + 20) == wire_error::bad_batch);
+    CHECK(refusal(1, 512, 20, 7 + 20) == wire_error::bad_batch);
+    CHECK(refusal(2, 512, 20, 7 + 20) == wire_error::bad_batch);
     CHECK(refusal(0, 512, 20, 7 + 19) == wire_error::bad_batch);
     CHECK(refusal(0, 0, 128 * 1024 + 1, 7 + 128 * 1024 + 1) == wire_error::bad_batch);
     CHECK(refusal(1, (1 << 20) + 1, 0, 100) == wire_error::bad_batch);
@@ -496,6 +583,51 @@ TEST_CASE("a frame that announces or holds more than the batch's bytes is refuse
             check_room(shape, batch->complete.at(0));
         }
     }
+}
+
+TEST_CASE("a split body that breaks a rule is refused", "[wire]") {
+    // Three pieces and a short one, in blocks of 512 bytes.
+    const geometry shape{4 * piece, 4 * piece, 512};
+    constexpr std::uint32_t raw = 3 * piece + 512;
+    const bytes head = entry(0, {1, 0, pays(raw / 512)});
+    const bytes content = random_bytes(3, raw);
+    compressor with;
+    const auto frame_of = [&](const bytes& of) {
+        bytes made(compressor::bound(of.size()));
+        made.resize(with.compress(of, 1, made)->size());
+        return made;
+    };
+    const auto part = [&](std::size_t from, std::size_t length) {
+        const auto begin = content.begin() + static_cast<std::ptrdiff_t>(from);
+        return bytes(begin, begin + static_cast<std::ptrdiff_t>(length));
+    };
+    const auto filled = [&](const bytes& body) -> boost::system::error_code {
+        decompressor without;
+        batch_reader reader(shape, pool_for(shape));
+        auto batch = reader.open(
+            {batch_codec::split, raw, static_cast<std::uint32_t>(head.size()), static_cast<std::uint32_t>(body.size())},
+            head, {1, unbounded});
+        REQUIRE(batch.has_value());
+        const auto result = fill(*batch, body, without);
+        if (!result) return result.error();
+        const auto got = batch->complete.at(0).payload.bytes();
+        CHECK(std::equal(got.begin(), got.end(), content.begin(), content.end()));
+        return {};
+    };
+    const bytes first_and_last = part(0, piece) + part(3 * piece, 512), middle = part(piece, 2 * piece);
+    const bytes good = bytes{std::byte{0b1001}} + middle + frame_of(first_and_last);
+    REQUIRE_FALSE(filled(good));
+    REQUIRE_FALSE(filled(bytes{std::byte{0b0110}} + first_and_last + frame_of(middle)));
+    CHECK(filled({}) == wire_error::truncated);
+    CHECK(filled(bytes{std::byte{0b1001}} + part(0, 2 * piece - 1)) == wire_error::truncated);
+    CHECK(filled(bytes{std::byte{0b1001}} + middle) == make_error_code(compression_error::not_a_frame));
+    CHECK(filled(bytes{std::byte{0b11001}} + middle + frame_of(first_and_last)) == wire_error::bad_batch);
+    CHECK(filled(bytes{std::byte{0b1111}} + frame_of(content)) == wire_error::bad_batch);
+    CHECK(filled(bytes{std::byte{0}} + content) == wire_error::bad_batch);
+    CHECK(filled(bytes{std::byte{0b0001}} + part(piece, 2 * piece + 512) + frame_of(first_and_last)) ==
+          make_error_code(compression_error::wrong_size));
+    for (std::size_t length = 0; length < good.size(); ++length)
+        REQUIRE(filled(bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(length))));
 }
 
 TEST_CASE("a head that is cut or has any bit flipped is refused, or stays within its chunks", "[wire]") {
