@@ -65,6 +65,28 @@ TEST_CASE("a peer's disk is looked at for a push and for a pull", "[tool][stream
     CHECK(read_whole_file(rig.file("stale")) == before);
 }
 
+TEST_CASE("a limit holds back what this side sends: the data of a push, the digests of a pull", "[tool][stream]") {
+    const pair_rig rig;
+    served here(rig, rig.serving());
+    constexpr double changed = disk_bytes / 8, limit = 2e6;
+    const auto link = [&](const words& pair) {
+        const command_result result = rig.estimate(
+            {pair[0], pair[1], "--json", "--sample", "30%", "--compression", "1", "--limit", "2MB/s"});
+        INFO(result.errors);
+        REQUIRE(result.exit_code == 0);
+        const boost::json::object document = parse_json(result.output);
+        for (const auto& phase : document.at("phases").as_array())
+            if (phase.at("name") == "link") return phase.as_object();
+        throw std::runtime_error("no phase of the link");
+    };
+    const auto push = link({rig.current, here.disk("stale")});
+    CHECK(push.at("likely_s").to_number<double>() >= 0.7 * changed / limit);
+    CHECK(has(push.at("reason").as_string(), "at most 2.00 MB/s to the target"));
+    const auto pull = link({here.disk("current"), rig.file("stale")});
+    CHECK(pull.at("likely_s").to_number<double>() < 0.3 * changed / limit);
+    CHECK(has(pull.at("reason").as_string(), "at most 2.00 MB/s to the source"));
+}
+
 TEST_CASE("a push that estimates first closes with what crossed beside what was predicted", "[tool][stream]") {
     const pair_rig rig;
     served here(rig, rig.serving());

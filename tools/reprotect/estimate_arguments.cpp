@@ -1,6 +1,7 @@
 // A figure is one value, or LOW..HIGH, or LOW..LIKELY..HIGH; a disk is a name and what is known of it, separated by commas.
 #include "estimate_arguments.hpp"
 
+#include "reprotect/connect.hpp"
 #include "reprotect/units.hpp"
 
 #include <algorithm>
@@ -232,10 +233,11 @@ std::vector<workload_disk> read_disks(const raw_line& line) {
     return disks;
 }
 
-// What the engine will be told, the model has to know.
+// What the engine will be told, the model has to know. Of a pull, this side writes towards the source.
 void take_engine_options(arguments& all) {
     workload& what = all.estimate.what;
-    if (all.limit) what.link.limit_to_target = static_cast<double>(*all.limit);
+    const bool pull = !all.disks.empty() && names_peer(all.disks.front());
+    if (all.limit) (pull ? what.link.limit_to_source : what.link.limit_to_target) = static_cast<double>(*all.limit);
     what.link.connections = all.connections;
     what.block_bytes = all.options.block_bytes;
     what.chunk_bytes = all.options.chunk_bytes;
