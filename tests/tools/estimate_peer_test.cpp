@@ -70,8 +70,8 @@ TEST_CASE("a limit holds back what this side sends: the data of a push, the dige
     served here(rig, rig.serving());
     constexpr double changed = disk_bytes / 8, limit = 2e6;
     const auto link = [&](const words& pair) {
-        const command_result result = rig.estimate(
-            {pair[0], pair[1], "--json", "--sample", "30%", "--compression", "1", "--limit", "2MB/s"});
+        const command_result result =
+            rig.estimate({pair[0], pair[1], "--json", "--sample", "30%", "--compression", "1", "--limit", "2MB/s"});
         INFO(result.errors);
         REQUIRE(result.exit_code == 0);
         const boost::json::object document = parse_json(result.output);

@@ -61,6 +61,7 @@ struct estimate_arguments {
     std::string price_file;   ///< empty: the shipped book
     std::string egress_from;
     std::string egress_to;
+    billed_before before;
     bool list_prices = false;
     bool first = false;        ///< a sync is to begin with a look
     std::string history_file;  ///< empty: none

@@ -85,7 +85,8 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (line.remote.disk && is_here(line))
         result.raw.assumptions.push_back({"processors", "shared", "the peer's address is one of this machine"});
     result.raw.probe = seen;
-    if (!asked.egress_from.empty()) add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to);
+    if (!asked.egress_from.empty())
+        add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to, asked.before);
     result.pair.source = as_history_disk(line.disks[0], here.source);
     if (line.disks.size() == 2) result.pair.target = as_history_disk(line.disks[1], here.target);
     result.shown = result.raw;

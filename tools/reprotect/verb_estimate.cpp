@@ -44,7 +44,7 @@ estimate estimate_on_paper(const arguments& line, const price_book& book) {
     const estimate_arguments& asked = line.estimate;
     const model_registry models;
     estimate result = models.find(asked.model).run(asked.what);
-    if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to);
+    if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to, asked.before);
     if (asked.history_file.empty()) return result;
     const calibration by = find_calibration(load_history(asked.history_file), result.model, std::nullopt);
     return calibrate(std::move(result), by);
