@@ -197,6 +197,35 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
     CHECK(number_at(what_if, "egress.to_target.high_bytes") < 2 << 20);
 }
 
+TEST_CASE("of two disks that are both here, whoever tells of a link is told what a sync over it takes", "[tool]") {
+    const two_images images;
+    const std::vector<std::string> look{images.source, images.target, "--sample", "20%"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), look.begin(), look.end());
+        return estimate_json(more);
+    };
+    const auto changed = static_cast<double>(images.changed);
+    for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+             {"--egress-from", "azure:westeurope", "--egress-to", "azure:northeurope"},
+             {"--link", "1MB/s"},
+             {"--limit", "1MB/s"},
+             {"--round-trip", "20ms"},
+             {"--compression", "1"},
+             {"--connections", "2"}}) {
+        INFO(more[0]);
+        const auto document = with(more);
+        CHECK(number_at(document, "egress.to_target.high_bytes") >= changed);
+        CHECK(has(boost::json::serialize(document.at("notes")), "since " + more[0] + " was given"));
+        if (more[0] == "--link" || more[0] == "--limit") CHECK(number_at(document, "total.likely_s") > changed / 1.5e6);
+        if (more[0] == "--egress-from") CHECK(text_at(document, "cost.high") != "0.00");
+    }
+    CHECK(number_at(with({"--zero-share", "0%"}), "egress.to_target.high_bytes") == 0);
+    const command_result both =
+        run_command({REPROTECT_TOOL, "estimate", images.source, images.target, "--one-machine", "--link", "1MB/s"});
+    CHECK(both.exit_code == 2);
+    CHECK(has(both.errors, "--one-machine and --link do not go together"));
+}
+
 TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
     const two_images images;
     const auto refused = [&](std::vector<std::string> words, int code, const std::string& part) {

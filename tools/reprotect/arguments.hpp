@@ -56,7 +56,8 @@ struct key_arguments {
 struct estimate_arguments {
     std::string model = "pipeline";
     workload what;
-    probe_options probing;    ///< where disks are named
+    probe_options probing;  ///< where disks are named
+    std::string across;     ///< of two disks that are both here, what says that a link shall lie between them; or empty
     std::string probe_write;  ///< a scratch file's path; empty: writing is not measured
     std::string price_file;   ///< empty: the shipped book
     std::string egress_from;

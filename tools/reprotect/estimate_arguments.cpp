@@ -233,6 +233,25 @@ std::vector<workload_disk> read_disks(const raw_line& line) {
     return disks;
 }
 
+// Whoever tells of a link, or where traffic is billed, means disks of two machines, also where both can be looked at here.
+void read_link(const raw_line& line, estimate_arguments& result, const std::vector<std::string>& disks) {
+    workload_link& link = result.what.link;
+    link.one_machine = line.has("--one-machine");
+    link.rate = optional_spread(line, "--link", rate_of);
+    link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
+    const bool both_here = disks.size() == 2 && !names_peer(disks[0]) && !names_peer(disks[1]);
+    if (!both_here && !link.one_machine) return;
+    for (const char* const name :
+         {"--link", "--round-trip", "--compression", "--connections", "--limit", "--egress-from"}) {
+        if (!line.has(name)) continue;
+        if (link.one_machine)
+            refuse_usage(fmt::format("--one-machine and {} do not go together: nothing crosses a link", name),
+                         "leave one of them out");
+        result.across = name;
+        return;
+    }
+}
+
 // What the engine will be told, the model has to know. Of a pull, this side writes towards the source.
 void take_engine_options(arguments& all) {
     workload& what = all.estimate.what;
@@ -262,9 +281,7 @@ void read_estimate_line(const raw_line& line, arguments& all) {
     what.rates.source_read = optional_spread(line, "--source-read", rate_of);
     what.rates.target_read = optional_spread(line, "--target-read", rate_of);
     what.rates.target_write = optional_spread(line, "--target-write", rate_of);
-    what.link.one_machine = line.has("--one-machine");
-    what.link.rate = optional_spread(line, "--link", rate_of);
-    what.link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
+    read_link(line, result, all.disks);
     what.compression_ratio = optional_spread(line, "--compression", parse_number);
     what.zero_share = optional_spread(line, "--zero-share", parse_percent);
     what.effective_rate = optional_spread(line, "--rate", rate_of);

@@ -75,15 +75,19 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     const probe_result seen = sample(line, here, around, most);
     workload what = asked.what;
     if (what.disks.empty()) what.disks.emplace_back();
-    if (line.disks.size() == 2 && !line.remote.disk) what.link.one_machine = true;
+    const bool across = !asked.across.empty();
+    if (line.disks.size() == 2 && !line.remote.disk && !across) what.link.one_machine = true;
     if (line.disks.size() == 2 && here.target == nullptr && line.remote.disk != 1)
         what.disks.front().target = target_state::missing;
-    add_probe(what, seen, line.disks.size() == 2 && is_here(line));
+    add_probe(what, seen, line.disks.size() == 2 && is_here(line) && !across);
     looked_estimate result;
     result.crossed = {seen.crossed_to_source, seen.crossed_to_target};
     result.raw = model.run(what);
     if (line.remote.disk && is_here(line))
         result.raw.assumptions.push_back({"processors", "shared", "the peer's address is one of this machine"});
+    if (across)
+        result.raw.notes.push_back("both disks are on this machine; since " + asked.across +
+                                   " was given, this is for two machines with a link between them, each like this one");
     result.raw.probe = seen;
     if (!asked.egress_from.empty())
         add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to, asked.before);
