@@ -60,6 +60,7 @@ struct probe_result {
     std::uint64_t source_data = 0;  ///< bytes that the source calls data
     std::uint64_t target_data = 0;
     std::uint64_t common_data = 0;  ///< of those, where both do
+    bool no_target = false;         ///< there was none to look at
     std::uint64_t read_source_bytes = 0;
     std::uint64_t read_target_bytes = 0;
     std::uint64_t blocks_sampled = 0;  ///< at random; what long stretches read comes on top
@@ -78,6 +79,9 @@ struct probe_result {
 /// `target` null: there is none, and all is to be copied. Throws `usage` for options that make no sense, and what
 /// reading throws.
 probe_result probe(probed_disk& source, probed_disk* target, const probe_options& options);
+
+/// Throws where `measure_writing` could not make its file: `unsuitable` where it is there, `not_found` where its folder is not.
+void check_scratch_file(const std::string& path);
 
 /// Makes a file (which must not be there yet), writes up to `bytes_max` to it, flushes, writes blocks all over it,
 /// flushes, and removes it. Throws what that meets; `unsuitable` where the file is there.

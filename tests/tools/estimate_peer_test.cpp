@@ -153,6 +153,25 @@ TEST_CASE("a look before a sync takes from the sync's limits, and its traffic is
     CHECK(same_bytes(rig.current, rig.file("stale")));
 }
 
+TEST_CASE("measuring the link takes little of it, and what a look costs is told", "[tool][stream]") {
+    const pair_rig rig;
+    served here(rig, rig.serving());
+    const command_result result =
+        rig.estimate({rig.current, here.disk("stale"), "--json", "--sample", "10%", "--egress-from", "azure:westeurope",
+                      "--egress-to", "azure:northeurope"});
+    INFO(result.errors);
+    REQUIRE(result.exit_code == 0);
+    const auto document = parse_json(result.output);
+    for (const char* const way : {"probe.crossed.to_target", "probe.crossed.to_source"}) {
+        CHECK(number_at(document, way) > 1 << 20);
+        CHECK(number_at(document, way) < 36 << 20);
+    }
+    // Faster than what a link of 1 Gbit/s could be.
+    CHECK(number_at(document, "probe.rates.link_to_target.likely") > 125e6);
+    CHECK(has(boost::json::serialize(document.at("notes")), "what crossed for this look costs "));
+    CHECK_FALSE(has(rig.estimate({rig.current, here.disk("stale"), "--sample", "10%"}).output, "this look costs"));
+}
+
 TEST_CASE("writing is measured where the target is", "[tool][stream]") {
     const pair_rig rig;
     const command_result result =

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "support/bytes.hpp"
+#include "support/nbdkit_rig.hpp"
 #include "support/temp_dir.hpp"
 #include "support/tool_rig.hpp"
 
@@ -237,7 +238,10 @@ TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
         CHECK(result.output.empty());
     };
     const std::string &source = images.source, &target = images.target;
-    refused({source, images.folder.file("nowhere")}, 3, "nowhere");
+    refused({images.folder.file("nowhere"), target}, 3, "nowhere");
+    refused({source, images.folder.file("nowhere/file")}, 3, "nowhere/file");
+    refused({source, images.folder.file("nowhere/")}, 3, "nowhere/");
+    refused({source, "/dev/no-such-disk"}, 3, "there is no device /dev/no-such-disk");
     refused({source, target, target}, 2, "too many");
     refused({source, target, "--used", "3GB"}, 2, "--used is for an estimate on paper");
     refused({source, target, "--changed", "3GB"}, 2, "--changed is what a look at both disks finds out");
@@ -251,3 +255,89 @@ TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
     refused({"--budget", "3s", "--used", "1GB"}, 2, "none is named");
     CHECK(read_whole_file(source) == random_bytes(1, 32 << 20));
 }
+TEST_CASE("a target that is missing or holds nothing is estimated as a full copy, as a sync makes it", "[tool]") {
+    const two_images images;
+    const std::string missing = images.folder.file("missing"), hole = images.folder.file("hole");
+    make_sparse_file(hole, 32 << 20);
+    for (const std::string& target : {missing, hole}) {
+        INFO(target);
+        const auto document = estimate_json({images.source, target, "--link", "1GB/s"});
+        const command_result synced = run_command({REPROTECT_TOOL, "sync", images.source, target, "--dry-run", "--json",
+                                                   "--state", images.folder.file("records")});
+        const auto real = parse_json(synced.output);
+        CHECK(text_at(real, "mode") == "full");
+        CHECK(at_path(document, "full_copy.needed").as_bool());
+        CHECK(has(text_at(document, "full_copy.reason"), text_at(real, "reason").substr(7)));
+        CHECK(number_at(document, "egress.to_target.likely_bytes") >= 32 << 20);
+        const auto& phases = document.at("phases").as_array();
+        const bool reads_target = std::any_of(phases.begin(), phases.end(), [](const boost::json::value& phase) {
+            return phase.at("name") == "target-read" && phase.at("high_s").to_number<double>() > 0;
+        });
+        CHECK_FALSE(reads_target);
+    }
+    CHECK_FALSE(std::filesystem::exists(missing));
+    CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source, missing}).output,
+              missing + " is not there: a sync makes it"));
+}
+
+TEST_CASE("what a target that nobody looks at lacks is an assumption, and printed as one", "[tool]") {
+    const two_images images;
+    const auto document = estimate_json({images.source, "--target", "usable"});
+    CHECK_FALSE(at_path(document, "full_copy.needed").as_bool());
+    CHECK(number_at(document, "egress.to_target.likely_bytes") < 0.6 * (32 << 20));
+    const std::string assumed = boost::json::serialize(document.at("assumptions"));
+    CHECK(has(assumed, "\"changed of the disk\""));
+    CHECK(has(assumed, "\"used on the target of the disk\""));
+}
+
+TEST_CASE("what can be refused without a look is refused before one", "[tool]") {
+    const two_images images;
+    // Whoever reads of the source fails.
+    const failing_server source(random_bytes(1, 1 << 20));
+    source.fail("pread", "EIO");
+    const std::string scratch = images.folder.file("scratch"), past = images.folder.file("past");
+    std::filesystem::create_directory(past);
+    std::ofstream(images.folder.file("notes")) << "no history\n";
+    struct bad_line {
+        std::vector<std::string> words;
+        int code;
+        std::string says;
+    };
+    const bad_line lines[] = {
+        {{"--egress-from", "azure:atlantis", "--egress-to", "internet"}, 2, "atlantis"},
+        {{"--egress-from", "azure:westeurope", "--egress-to", "internet", "--prices", past}, 3, "past"},
+        {{"--history", images.folder.file("notes")}, 3, "holds no history"},
+        {{"--compression", "5000"}, 2, "--compression"},
+        {{"--round-trip", "2h"}, 2, "--round-trip"},
+        {{"--probe-write", images.target}, 3, "is there already"},
+        {{"--probe-write", images.folder.file("no/scratch")}, 3, "there is no folder"},
+    };
+    for (const bad_line& bad : lines) {
+        std::vector<std::string> words{REPROTECT_TOOL, "estimate",      source.name(),
+                                       images.target,  "--probe-write", scratch};
+        words.insert(words.end(), bad.words.begin(), bad.words.end());
+        const command_result result = run_command(words);
+        INFO(bad.says << ": " << result.errors);
+        CHECK(result.exit_code == bad.code);
+        CHECK(has(result.errors, bad.says));
+        CHECK(result.output.empty());
+        CHECK_FALSE(std::filesystem::exists(scratch));
+    }
+}
+
+TEST_CASE("a look at a disk that cannot be read fails with 4 and names it", "[tool]") {
+    const two_images images;
+    const failing_server source(random_bytes(1, 1 << 20));
+    source.fail("pread", "EIO");
+    const command_result unreadable = run_command({REPROTECT_TOOL, "estimate", source.name(), images.target});
+    INFO(unreadable.errors);
+    CHECK(unreadable.exit_code == 4);
+    CHECK(has(unreadable.errors, source.name()));
+    CHECK(unreadable.output.empty());
+    const command_result document =
+        run_command({REPROTECT_TOOL, "estimate", images.source, source.name(), "--json", "--quiet"});
+    CHECK(document.exit_code == 4);
+    CHECK(text_at(parse_json(document.output), "error.kind") == "device_io");
+    CHECK(text_at(parse_json(document.output), "error.device") == source.name());
+}
+

@@ -6,9 +6,12 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "cost_options.hpp"
 #include "estimate_text.hpp"
 #include "look.hpp"
+#include "missing_target.hpp"
 #include "remote_options.hpp"
 #include "run.hpp"
 #include "text.hpp"
@@ -34,9 +37,12 @@ std::string text_of(const price_book& book) {
 std::optional<opened_disk> open_here(const arguments& line, std::size_t which) {
     std::optional<opened_disk> opened;
     if (which >= line.disks.size() || is_remote(line, which)) return opened;
-    opened.emplace(open_device(line.disks[which], {access::read_only, line.direct, false}),
-                   which == 0 ? line.source_allocation : line.target_allocation,
-                   which == 0 ? "--source-allocation" : "--target-allocation");
+    if (which == 0) {
+        opened.emplace(open_device(line.disks[0], {access::read_only, line.direct, false}), line.source_allocation,
+                       "--source-allocation");
+    } else if (auto target = open_target_to_read(line.disks[1], line.direct)) {
+        opened.emplace(std::move(target), line.target_allocation, "--target-allocation");
+    }
     return opened;
 }
 
