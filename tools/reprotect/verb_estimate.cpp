@@ -20,7 +20,9 @@ namespace reprotect::tool {
 namespace {
 
 std::string text_of(const price_book& book) {
-    std::string text = fmt::format("{}: {} prices, {}, {}\n", escape(book.name), book.kind, book.currency, book.date);
+    std::string text =
+        fmt::format("{}: {} prices{}{}\n", book.name.empty() ? "price book" : escape(book.name), book.kind,
+                    book.currency.empty() ? "" : ", " + book.currency, book.date.empty() ? "" : ", " + book.date);
     for (const egress_price& price : book.prices) {
         text += fmt::format("{} {} {} -> {}:", price.provider, to_string(price.direction), escape(price.from),
                             escape(price.to));
@@ -29,8 +31,13 @@ std::string text_of(const price_book& book) {
                                 price.currency.empty() ? book.currency : price.currency, to_string(price.unit));
             if (tier.up_to) text += fmt::format(" up to {},", *tier.up_to);
         }
-        text += fmt::format("  ({}; {})\n", price.date.empty() ? book.date : price.date, escape(price.source));
+        text += fmt::format("  ({}; {}{})\n", price.date.empty() ? book.date : price.date, escape(price.source),
+                            price.note.empty() ? "" : "; " + escape(price.note));
     }
+    for (const auto& [provider, of_provider] : book.zones)
+        for (const auto& [zone, regions] : of_provider)
+            text += fmt::format("zone {} {}: {}\n", provider, escape(zone),
+                                escape(fmt::format("{}", fmt::join(regions, ", "))));
     return text;
 }
 

@@ -95,10 +95,15 @@ std::string why_ask_for_pull(state_store& records, const sync_target& opened) {
     return holds_data(*opened.get()) ? why + ", and the target is not blank" : "";
 }
 
+// Somebody is there to answer.
+bool may_ask(const arguments& line) {
+    return !line.yes && !line.options.dry_run && ::isatty(STDIN_FILENO) == 1;
+}
+
 // Whether to go on. Of a peer's target nothing is known here, so there a person is always asked.
 bool agreed(const arguments& line, const surroundings& around, state_store& records, const sync_request& request,
             const std::optional<sync_target>& target) {
-    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return true;
+    if (!may_ask(line)) return true;
     const shown_disk source{line.disks[0], request.source};
     if (!target) {
         return confirm(fmt::format("This makes {} equal to {}", line.disks[1], line.disks[0]), source,
@@ -110,15 +115,19 @@ bool agreed(const arguments& line, const surroundings& around, state_store& reco
     return why.empty() || confirm(why, source, {line.disks[1], target->get()}, around);
 }
 
-// The estimate that was asked for, printed where the question will be.
+// The estimate that was asked for. Whoever is asked after it sees it, too, where the question will be: then it is what the question is
+// about.
 std::optional<looked_estimate> predict(const arguments& line, const disks_here& here, const sync_options& options,
                                        const surroundings& around) {
     if (!line.estimate.first) return std::nullopt;
     looked_estimate predicted = look(line, here, around, traffic_of_look(options));
+    const std::string shown = estimate_text(predicted.shown);
+    const bool asks = may_ask(line);
     if (!line.quiet) {
-        std::istringstream text(estimate_text(predicted.shown));
+        std::istringstream text(shown);
         for (std::string each; std::getline(text, each);) around.out.line(each);
     }
+    if (asks && (line.quiet || !console::is_terminal())) show_to_person(shown);
     return predicted;
 }
 
@@ -182,6 +191,11 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     if (!push) target.emplace(line);
     around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
     const bool has_target = target && !target->created();
+    request.target = target ? target->get() : nullptr;
+    request.records = records.get();
+    request.cancel = around.signals.token();
+    // A look takes its time: what needs none comes first. What a peer refuses it tells when it is asked.
+    if (line.estimate.first && !line.remote.disk) check_sync(request);
     const auto predicted =
         predict(line, {request.source, has_target ? target->get() : nullptr}, request.options, around);
     if (predicted) request.options = with_limits_left(request.options, predicted->crossed);
@@ -190,11 +204,6 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     // A null disk is the peer's, so a missing one here needs somebody to stand in for it.
     memory_device missing(0, line.disks[1]);
     missing.mutable_properties().created = true;
-    request.target = target ? target->get() : nullptr;
-    request.records = records.get();
-    request.cancel = around.signals.token();
-    // A look takes its time: what needs none comes first. What a peer refuses it tells when it is asked.
-    if (line.estimate.first && !line.remote.disk) check_sync(request);
     if (pull && request.target == nullptr) request.target = &missing;
     sync_report report;
     {
