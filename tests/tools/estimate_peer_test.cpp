@@ -194,6 +194,9 @@ TEST_CASE("a look at a peer fails as a sync would, before anything is read", "[t
     const command_result keyless =
         run_command({REPROTECT_TOOL, "estimate", rig.current, here.disk("stale"), "--key", rig.file("none")});
     CHECK(keyless.exit_code != 0);
+    const command_result apart = rig.estimate({rig.current, here.disk("stale"), "--one-machine"});
+    CHECK(apart.exit_code == 2);
+    CHECK(has(apart.errors, "--one-machine is for two disks that are here"));
     const command_result both = rig.estimate({here.disk("current"), here.disk("stale")});
     CHECK(both.exit_code == 2);
     CHECK(has(both.errors, "both a peer's"));

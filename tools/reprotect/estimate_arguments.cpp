@@ -242,7 +242,11 @@ void read_link(const raw_line& line, estimate_arguments& result, const std::vect
     link.one_machine = line.has("--one-machine");
     link.rate = optional_spread(line, "--link", rate_of);
     link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
-    const bool both_here = disks.size() == 2 && !names_peer(disks[0]) && !names_peer(disks[1]);
+    const auto peer = std::find_if(disks.begin(), disks.end(), names_peer);
+    if (peer != disks.end() && link.one_machine)
+        refuse_usage(fmt::format("--one-machine is for two disks that are here, and {} is a peer's", *peer),
+                     "leave it out");
+    const bool both_here = disks.size() == 2 && peer == disks.end();
     if (!both_here && !link.one_machine) return;
     for (const char* const name :
          {"--link", "--round-trip", "--compression", "--connections", "--limit", "--egress-from"}) {

@@ -108,7 +108,8 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (line.disks.size() == 2) result.pair.target = as_history_disk(line.disks[1], here.target);
     result.shown = result.raw;
     if (!past) return result;
-    const std::optional<history_pair> pair = line.disks.size() == 2 ? std::optional(result.pair) : std::nullopt;
+    const std::optional<history_pair> pair =
+        line.disks.size() == 2 && !across ? std::optional(result.pair) : std::nullopt;
     result.shown = calibrate(result.raw, find_calibration(*past, result.raw.model, pair));
     return result;
 }
