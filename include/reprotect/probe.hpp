@@ -57,10 +57,10 @@ struct probed_rates {
 struct probe_result {
     std::uint64_t source_size = 0;
     std::uint64_t target_size = 0;
+    bool target_seen = false;       ///< there was one to look at
     std::uint64_t source_data = 0;  ///< bytes that the source calls data
     std::uint64_t target_data = 0;
     std::uint64_t common_data = 0;  ///< of those, where both do
-    bool no_target = false;         ///< there was none to look at
     std::uint64_t read_source_bytes = 0;
     std::uint64_t read_target_bytes = 0;
     std::uint64_t blocks_sampled = 0;  ///< at random; what long stretches read comes on top

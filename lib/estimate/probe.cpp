@@ -203,11 +203,11 @@ void probing::learn_allocation() {
     extent_set source, target;
     if (target_) {
         std::tie(source, target) = at_once(options_.cancel, data_on(source_), data_on(*target_));
+        result_.target_seen = true;
         result_.target_size = target_->size();
         result_.target_data = target.total();
     } else {
         source = data_on(source_)(options_.cancel);
-        result_.no_target = true;
     }
     result_.source_size = source_.size();
     result_.source_data = source.total();

@@ -27,11 +27,11 @@ void add_probe(workload& what, const probe_result& seen, bool one_machine) {
     workload_disk& disk = what.disks.front();
     if (!disk.size_bytes) disk.size_bytes = seen.source_size;
     if (!disk.used_bytes) disk.used_bytes = seen.source_data;
-    // Of a target that nobody looked at, what it holds and lacks stays what it was said to be, or an assumption.
-    if (!seen.no_target) {
-        if (!disk.target_used_bytes) disk.target_used_bytes = std::min(seen.target_data, *disk.size_bytes);
-        if (!disk.changed_bytes && disk.target == target_state::usable) disk.changed_bytes = seen.changed;
-    }
+    // Without a target that was looked at, what it holds and lacks is as unknown as on paper.
+    if (!disk.target_used_bytes && seen.target_seen)
+        disk.target_used_bytes = std::min(seen.target_data, *disk.size_bytes);
+    if (!disk.changed_bytes && seen.target_seen && disk.target == target_state::usable)
+        disk.changed_bytes = seen.changed;
     fill(disk.rates.source_read, seen.rates.source_read);
     fill(disk.rates.target_read, seen.rates.target_read);
     fill(what.zero_share, seen.zero_share);

@@ -600,9 +600,8 @@ public:
 private:
     // Guessed, all of them.
     static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10, trips_of_grown = 4;
-    static constexpr std::uint64_t transfers_wanted = 8;
     static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20;
-    static constexpr std::uint64_t transfer_bytes_least = 64 << 10;
+    static constexpr std::uint64_t transfer_bytes_least = 64 << 10, transfers_wanted = 8;
 
     static spread<double> spread_of(std::vector<double> values) {
         std::ranges::sort(values);
@@ -694,12 +693,8 @@ link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std:
     auto* const disk = dynamic_cast<far_sampled_disk*>(&far);
     if (!disk) throw error(error_kind::usage, "there is no link to this disk", {.device = far.name()});
     link_meter meter(*disk, std::max(seconds, 0.0), most, std::move(cancel));
-    link_rates rates;
-    rates.round_trip_s = meter.round_trips();
-    const spread<double> there = meter.rate(true), back = meter.rate(false);
-    rates.to_target = far_is == peer_role::target ? there : back;
-    rates.to_source = far_is == peer_role::target ? back : there;
-    return rates;
+    const spread<double> trip = meter.round_trips(), there = meter.rate(true), back = meter.rate(false);
+    return far_is == peer_role::target ? link_rates{trip, there, back} : link_rates{trip, back, there};
 }
 
 }  // namespace reprotect

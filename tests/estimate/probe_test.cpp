@@ -415,7 +415,6 @@ TEST_CASE("what nobody looked at stays unknown", "[probe]") {
     seen.source_size = 100 * mib;
     seen.source_data = 60 * mib;
     seen.changed = exactly(60 * mib);
-    seen.no_target = true;
     workload told;
     told.disks = {{.name = "root"}};
     add_probe(told, seen, true);
@@ -423,7 +422,7 @@ TEST_CASE("what nobody looked at stays unknown", "[probe]") {
     CHECK_FALSE(told.disks[0].target_used_bytes);
     CHECK_FALSE(told.disks[0].changed_bytes);
     CHECK_FALSE(model_registry().find("pipeline").run(told).full_copy.needed);
-    seen.no_target = false;
+    seen.target_seen = true;
     add_probe(told, seen, true);
     CHECK(told.disks[0].target_used_bytes == std::uint64_t{0});
     CHECK(model_registry().find("pipeline").run(told).full_copy.needed);
@@ -432,6 +431,7 @@ TEST_CASE("what nobody looked at stays unknown", "[probe]") {
 TEST_CASE("what a probe saw becomes the workload's, and what was said before stands", "[probe]") {
     probe_result seen;
     seen.source_size = seen.target_size = 100 * mib;
+    seen.target_seen = true;
     seen.source_data = 60 * mib;
     seen.target_data = 50 * mib;
     seen.common_data = 50 * mib;
