@@ -93,9 +93,14 @@ far_probed_disk probe_remote_disk(const std::string& remote, const sampling_opti
 /// What crossed so far for a disk that `probe_remote_disk` made (else throws `usage`), measuring the link included.
 link_traffic traffic_of(const probed_disk& far);
 
+/// What measuring a link takes of it at most, unless told otherwise: traffic is billed, and a sync may be smaller.
+inline constexpr link_traffic measuring_traffic{32 << 20, 32 << 20};
+
 /// Measures the connection to a disk that `probe_remote_disk` made (else throws `usage`) for about so long: round trips, then
-/// transfers both ways, of at most 16 MiB each and at least one whatever it takes; of what may cross they take half at most. One connection's rates, under `how.limit` if
-/// there is one. `far_is`: what that disk is to be in a sync. Not while the disk is being sampled.
-link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel = {});
+/// transfers both ways, of at most 16 MiB each and at least one whatever it takes, of all together at most `most`; of what may
+/// cross for the disk they take half at most. One connection's rates, under `how.limit` if there is one. `far_is`: what that disk
+/// is to be in a sync. Not while the disk is being sampled.
+link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel = {},
+                        const link_traffic& most = measuring_traffic);
 
 }  // namespace reprotect

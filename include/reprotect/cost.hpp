@@ -45,6 +45,8 @@ public:
     const std::string& currency() const noexcept { return currency_; }
     /// "list prices …" or "contract prices …": the book's kind, name and date.
     const std::string& basis() const noexcept { return basis_; }
+    /// Of some price the tiers count from nothing, since it was not given what was billed before in the month.
+    bool assumes_nothing_before() const noexcept { return assumes_nothing_before_; }
     /// Whatever crosses, in either direction, costs nothing.
     bool is_free() const noexcept;
 
@@ -62,13 +64,14 @@ private:
         egress_price price;
         std::uint64_t already = 0;
     };
-    static void add_to(std::vector<line>& way, const egress_price* price, std::uint64_t already);
+    void add_to(std::vector<line>& way, const egress_price* price, const std::optional<std::uint64_t>& already);
     bool is_affordable(const traffic_step& what, money most) const;
     std::uint64_t affordable(std::uint64_t traffic_step::*which, traffic_step other, money most) const;
 
     std::vector<line> to_target_, to_source_;
     std::string currency_;
     std::string basis_;
+    bool assumes_nothing_before_ = false;
 };
 
 }  // namespace reprotect

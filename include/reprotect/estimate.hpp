@@ -52,7 +52,7 @@ struct workload_disk {
     std::string name{};                                    ///< for messages; may be empty where there is one disk only
     std::optional<std::uint64_t> size_bytes{};             ///< size or used must be known
     std::optional<std::uint64_t> used_bytes{};             ///< data on the source; at most the size
-    std::optional<std::uint64_t> target_used_bytes{};      ///< data on the target; at most the size
+    std::optional<std::uint64_t> target_used_bytes{};      ///< data on the target; at most the size; 0: a full copy
     std::optional<spread<std::uint64_t>> changed_bytes{};  ///< source data that the target lacks; at most what is used
     target_state target = target_state::usable;
     disk_rates rates{};     ///< where absent, the workload's

@@ -96,6 +96,9 @@ struct probe_result {
 /// reading throws.
 probe_result probe(probed_disk& source, probed_disk* target, const probe_options& options);
 
+/// Throws where `measure_writing` could not make its file: `unsuitable` where it is there, `not_found` where its folder is not.
+void check_scratch_file(const std::string& path);
+
 /// Makes a file (which must not be there yet), writes up to `bytes_max` to it, flushes, writes blocks all over it,
 /// flushes, and removes it. Throws what that meets; `unsuitable` where the file is there.
 write_rates measure_writing(const std::string& path, std::uint32_t block_bytes, std::uint64_t bytes_max = 256ull << 20,

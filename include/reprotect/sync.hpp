@@ -178,6 +178,11 @@ struct sync_report {
 /// as many threads as there are cores, up to 2 × depth + 1 where the disks make them wait.
 sync_report sync(const sync_request& request);
 
+/// Throws what `sync` would be refused for before its scan: options, sizes, records, and who uses the target. For whoever does
+/// something long first, and asks early. Writes nothing to either disk and holds nothing afterwards; a target that is null is not
+/// looked at.
+void check_sync(const sync_request& request);
+
 /// Compares; writes nothing, takes no interlock, keeps no record. Reads every allocated byte of both, also where the other
 /// has a hole: content is what it compares.
 sync_report diff(const sync_request& request);

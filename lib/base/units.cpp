@@ -218,7 +218,7 @@ double parse_rate(std::string_view text) {
     const double rate = std::ldexp(value, by.doublings) * std::pow(10, by.shifts) / (bits != nullptr ? 8 : 1);
     if (parsed.ec != std::errc{} || rate > static_cast<double>(size_max))
         refuse(text, "rate", "it is out of range", "give a rate below 2^63 bytes a second");
-    if (!(rate > 0)) refuse(text, "rate", "it is zero", "leave the option out for no limit, or give a rate above zero");
+    if (!(rate > 0)) refuse(text, "rate", "it is zero", "give a rate above zero, such as 45MB/s");
     return rate;
 }
 

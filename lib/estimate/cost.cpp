@@ -51,10 +51,10 @@ traffic_bill::traffic_bill(const price_book& book, std::string_view source_place
                            const billed_before& before) {
     const way_price there = book.find(source_place, target_place);
     const way_price back = book.find(target_place, source_place);
-    add_to(to_target_, there.out, before.source_bytes.value_or(0));
-    add_to(to_target_, there.in, 0);
-    add_to(to_source_, back.out, before.target_bytes.value_or(0));
-    add_to(to_source_, back.in, 0);
+    add_to(to_target_, there.out, before.source_bytes);
+    add_to(to_target_, there.in, std::nullopt);
+    add_to(to_source_, back.out, before.target_bytes);
+    add_to(to_source_, back.in, std::nullopt);
     for (const auto* way : {&to_target_, &to_source_})
         for (const line& each : *way) {
             if (currency_.empty()) currency_ = each.price.currency;
@@ -69,8 +69,11 @@ traffic_bill::traffic_bill(const price_book& book, std::string_view source_place
              (book.date.empty() ? "" : " (" + book.date + ")");
 }
 
-void traffic_bill::add_to(std::vector<line>& way, const egress_price* price, std::uint64_t already) {
-    if (price != nullptr) way.push_back({*price, already});
+void traffic_bill::add_to(std::vector<line>& way, const egress_price* price,
+                          const std::optional<std::uint64_t>& already) {
+    if (price == nullptr) return;
+    way.push_back({*price, already.value_or(0)});
+    assumes_nothing_before_ = assumes_nothing_before_ || (price->tiers.size() > 1 && !already);
 }
 
 bool traffic_bill::is_free() const noexcept {

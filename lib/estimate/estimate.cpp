@@ -53,11 +53,17 @@ void check_rate(const std::optional<double>& rate, const std::string& what) {
     if (rate) check_rate(exactly(*rate), what);
 }
 
-void check_between(const std::optional<spread<double>>& value, double least, double most, const std::string& what) {
+struct bounds {
+    double least;
+    double most;
+    const char* hint;
+};
+
+void check_between(const std::optional<spread<double>>& value, const bounds& within, const std::string& what) {
     if (!value) return;
-    if (!(value->low >= least) || !(value->high <= most) || std::isnan(value->likely))
-        refuse(what + " is not within " + short_number(least) + " and " + short_number(most),
-               "give a figure within these bounds");
+    if (!(value->low >= within.least) || !(value->high <= within.most) || std::isnan(value->likely))
+        refuse(what + " is not within " + short_number(within.least) + " and " + short_number(within.most),
+               within.hint);
     check_order(*value, what);
 }
 
@@ -71,22 +77,32 @@ void check_disk(const workload_disk& disk, const std::string& label) {
     if (disk.size_bytes) check_size(*disk.size_bytes, "the size of " + label);
     if (disk.used_bytes) check_size(*disk.used_bytes, "the used part of " + label);
     if (disk.target_used_bytes) check_size(*disk.target_used_bytes, "the target's used part of " + label);
-    const auto above = [&](std::uint64_t bytes, const char* what, std::uint64_t bound, const char* of) {
-        if (bytes > bound)
-            refuse("of " + label + " more is " + what + " (" + std::to_string(bytes) + " bytes) than " + of + " (" +
-                       std::to_string(bound) + " bytes)",
-                   std::string("what is ") + what + " must be at most " + of + "; are the units the same?");
+    struct bound {
+        std::uint64_t bytes;
+        const char* what;
+        const char* option;  // also a key of --disk
     };
-    if (disk.size_bytes && disk.used_bytes) above(*disk.used_bytes, "used", *disk.size_bytes, "its size");
+    const auto given_by = [&](const bound& each) {
+        return disk.name.empty() ? std::string("--") + each.option : std::string(each.option) + "=";
+    };
+    const auto at_most = [&](const bound& part, const bound& whole) {
+        if (part.bytes > whole.bytes)
+            refuse("of " + label + " more is " + part.what + " (" + std::to_string(part.bytes) + " bytes) than " +
+                       whole.what + " (" + std::to_string(whole.bytes) + " bytes)",
+                   given_by(part) + " is at most " + given_by(whole) + "; are the units the same?");
+    };
+    const bound size{disk.size_bytes.value_or(0), "its size", "size"};
+    if (disk.size_bytes && disk.used_bytes) at_most({*disk.used_bytes, "used", "used"}, size);
     if (disk.size_bytes && disk.target_used_bytes)
-        above(*disk.target_used_bytes, "used on the target", *disk.size_bytes, "its size");
+        at_most({*disk.target_used_bytes, "used on the target", "target-used"}, size);
     if (disk.changed_bytes) {
         check_size(disk.changed_bytes->high, "the changed part of " + label);
         check_order(*disk.changed_bytes, "the changed part of " + label);
+        const bound changed{disk.changed_bytes->high, "changed", "changed"};
         if (disk.used_bytes)
-            above(disk.changed_bytes->high, "changed", *disk.used_bytes, "is used");
+            at_most(changed, {*disk.used_bytes, "is used", "used"});
         else if (disk.size_bytes)
-            above(disk.changed_bytes->high, "changed", *disk.size_bytes, "its size");
+            at_most(changed, size);
     }
     check_rates(disk.rates, " of " + label);
     check_rates(disk.measured, " as measured of " + label);
@@ -112,6 +128,11 @@ const char* why_full_copy(target_state state) {
             return "the target is out of reach";
     }
     return "";
+}
+
+// Then a sync has nothing to compare with, though nothing happened to the target.
+bool holds_nothing(const workload_disk& disk) {
+    return disk.target == target_state::usable && disk.target_used_bytes == std::uint64_t{0};
 }
 
 constexpr target_state all_states[] = {target_state::usable, target_state::missing, target_state::deleted,
@@ -174,9 +195,10 @@ void check_workload(const workload& what) {
     }
     check_rates(what.rates, "");
     check_rate(what.link.rate, "the link's rate");
-    check_between(what.link.round_trip_s, 0, 3600, "the link's round trip in seconds");
+    const bounds round_trips{0, 3600, "--round-trip takes 0s to 1h, such as 20ms"};
+    check_between(what.link.round_trip_s, round_trips, "the link's round trip in seconds");
     if (what.link.measured) {
-        check_between(what.link.measured->round_trip_s, 0, 3600, "the link's round trip in seconds");
+        check_between(what.link.measured->round_trip_s, round_trips, "the link's round trip in seconds");
         check_rate(what.link.measured->to_target, "the link's rate towards the target");
         check_rate(what.link.measured->to_source, "the link's rate towards the source");
     }
@@ -184,8 +206,9 @@ void check_workload(const workload& what) {
     check_rate(what.link.limit_to_source, "the limit towards the source");
     if (what.link.connections && (*what.link.connections < 1 || *what.link.connections > 16))
         refuse("the number of connections is " + std::to_string(*what.link.connections), "give a number from 1 to 16");
-    check_between(what.compression_ratio, 1, 1000, "the compression ratio");
-    check_between(what.zero_share, 0, 1, "the share of zero blocks");
+    check_between(what.compression_ratio, {1, 1000, "--compression takes 1 (nothing is saved) to 1000, such as 1.6"},
+                  "the compression ratio");
+    check_between(what.zero_share, {0, 1, "--zero-share takes 0% to 100%"}, "the share of zero blocks");
     check_rate(what.digest_rate, "the digest rate");
     check_rate(what.proof_rate, "the rate of SHA-256");
     check_rate(what.encode_rate, "the rate of compression and encryption");
@@ -193,7 +216,8 @@ void check_workload(const workload& what) {
     check_rate(what.effective_rate, "the effective rate");
     check_rate(what.disk_rate, "the disk's rate");
     if (what.initial_replication_s && !(*what.initial_replication_s > 0 && *what.initial_replication_s <= seconds_max))
-        refuse("the duration of the initial replication is not above zero", "give how long it took, such as 72m");
+        refuse("the duration of the initial replication is not above zero, or longer than three centuries",
+               "--initial-replication takes how long it took, such as 72m");
 }
 
 model_registry::model_registry() : models_{make_asr_2018(), make_asr_2023(), make_pipeline()} {}
@@ -271,7 +295,8 @@ std::vector<settled_disk> settle_disks(const workload& what, assumption_list& as
         settled_disk disk;
         disk.given = &given;
         disk.label = label_of(given, i, what.disks.size());
-        disk.full_copy = given.target != target_state::usable;
+        const bool blank = holds_nothing(given);
+        disk.full_copy = given.target != target_state::usable || blank;
         const std::string of = " of " + disk.label;
         const bool known = given.size_bytes || given.used_bytes;
         if (!known && !(options.used_may_be_unknown && !disk.full_copy && given.changed_bytes))
@@ -283,7 +308,8 @@ std::vector<settled_disk> settle_disks(const workload& what, assumption_list& as
         if (!given.used_bytes && known)
             assumptions.add("used" + of, decimal_size(disk.used), "not given: the whole disk, the most that it can be");
         if (disk.full_copy) {
-            disk.changed = exactly(disk.used);
+            // What was seen of a blank target counts: zero blocks of the source are none that it lacks.
+            disk.changed = blank ? given.changed_bytes.value_or(exactly(disk.used)) : exactly(disk.used);
         } else {
             disk.target_used = given.target_used_bytes.value_or(disk.used);
             if (options.with_target && !given.target_used_bytes)
@@ -306,10 +332,10 @@ full_copy_estimate full_copy_of(const workload& what) {
     full_copy_estimate result;
     for (std::size_t i = 0; i < what.disks.size(); ++i) {
         const workload_disk& disk = what.disks[i];
-        if (disk.target == target_state::usable) continue;
+        if (disk.target == target_state::usable && !holds_nothing(disk)) continue;
         result.reason += (result.needed ? "; " : "") +
                          (what.disks.size() == 1 ? "" : label_of(disk, i, what.disks.size()) + ": ") +
-                         why_full_copy(disk.target);
+                         (holds_nothing(disk) ? "the target holds no data" : why_full_copy(disk.target));
         result.needed = true;
     }
     if (!result.needed)

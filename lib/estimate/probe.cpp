@@ -467,7 +467,7 @@ void probing::settle() {
 
 probe_result probe(probed_disk& source, probed_disk* target, const probe_options& options) {
     if (!(options.budget_s >= 0.1) || options.budget_s > 1e6)
-        throw error(error_kind::usage, "a probe's budget is 0.1 seconds or more");
+        throw error(error_kind::usage, "a probe's budget is from 0.1 seconds to a million");
     if (options.share && !(*options.share > 0 && *options.share <= 1))
         throw error(error_kind::usage, "a probe's share of the data is above 0 and at most 1");
     return probing(source, target, options).run();

@@ -62,7 +62,8 @@ void add_probe(workload& what, const probe_result& seen, bool one_machine) {
     // Without a target that was looked at, what it holds is as unknown as on paper.
     if (!disk.target_used_bytes && seen.target_seen)
         disk.target_used_bytes = std::min(seen.target_data, *disk.size_bytes);
-    if (!disk.changed_bytes && disk.target == target_state::usable) disk.changed_bytes = seen.changed;
+    if (!disk.changed_bytes && seen.target_seen && disk.target == target_state::usable)
+        disk.changed_bytes = seen.changed;
     fill(disk.measured.source_read, seen.rates.source_read);
     fill(disk.measured.target_read, seen.rates.target_read);
     const auto counts = [&](std::optional<spread<double>> disk_rates::*kind) {

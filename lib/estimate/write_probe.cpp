@@ -35,10 +35,7 @@ double processor_seconds() {
 class scratch_file {
 public:
     explicit scratch_file(const std::string& path) {
-        struct stat info {};
-        if (::lstat(path.c_str(), &info) == 0)
-            throw error(error_kind::unsuitable, path + " is there already, and a probe overwrites nothing",
-                        {.device = path, .operation = "create", .hint = "name a file that is not there yet"});
+        check_scratch_file(path);
         open_options how;
         how.mode = access::read_write;
         how.create = true;
@@ -83,6 +80,18 @@ pass timed(device& disk, const std::stop_token& cancel, Write write) {
 }
 
 }  // namespace
+
+void check_scratch_file(const std::string& path) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) == 0)
+        throw error(error_kind::unsuitable, path + " is there already, and a probe overwrites nothing",
+                    {.device = path, .operation = "create", .hint = "name a file that is not there yet"});
+    std::error_code unknown;
+    const std::filesystem::path folder = std::filesystem::absolute(path, unknown).parent_path();
+    if (!unknown && !std::filesystem::is_directory(folder, unknown))
+        throw error(error_kind::not_found, "there is no folder " + folder.string() + " for a scratch file",
+                    {.device = path, .operation = "create", .hint = "name a file in a folder that is there"});
+}
 
 write_rates measure_writing(const std::string& path, std::uint32_t block_bytes, std::uint64_t bytes_max,
                             std::stop_token cancel) {

@@ -555,8 +555,8 @@ std::vector<packed_batch> far_sampled_disk::weigh(std::span<const std::uint64_t>
 // What a link does, by what crosses it.
 class link_meter {
 public:
-    link_meter(far_sampled_disk& disk, double seconds, std::stop_token cancel)
-        : disk_(disk), seconds_(seconds), cancel_(std::move(cancel)) {}
+    link_meter(far_sampled_disk& disk, double seconds, const link_traffic& most, std::stop_token cancel)
+        : disk_(disk), seconds_(seconds), most_(most), cancel_(std::move(cancel)) {}
 
     spread<double> round_trips() {
         std::vector<double> seen;
@@ -577,6 +577,8 @@ public:
         std::uint64_t allowed = (there ? disk_.most().sent - std::min(disk_.most().sent, before.sent)
                                        : disk_.most().received - std::min(disk_.most().received, before.received)) /
                                 2;
+        allowed = std::min(allowed, there ? most_.sent : most_.received);
+        const std::uint64_t grown = allowed / transfers_wanted;
         std::uint64_t bytes = transfer_bytes_least;
         if (allowed < bytes) throw disk_.used_up();
         double left = seconds_ * (1 - trips_share) / 2;
@@ -586,7 +588,9 @@ public:
             const double took = disk_.transfer(there ? bytes : 0, there ? 0 : bytes, cancel_);
             left -= took;
             const bool lasts = took >= std::max(transfer_s_least, trip_s_ * trips_of_transfer);
-            const bool grows = !lasts && bytes < filler_bytes_max && left > 2 * took && allowed >= 2 * bytes;
+            // A few that are long against a round trip tell more than one that takes all that is allowed.
+            const bool enough = 2 * bytes > grown && took >= trip_s_ * trips_of_grown;
+            const bool grows = !lasts && !enough && bytes < filler_bytes_max && left > 2 * took && allowed >= 2 * bytes;
             // At least half of it was the transfer's: a round trip may have been a quick one.
             if (!grows) seen.push_back(static_cast<double>(bytes) / std::max(took - trip_s_, took / 2));
             if (grows) bytes *= 2;
@@ -596,12 +600,13 @@ public:
 
 private:
     // Guessed, all of them.
-    static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10;
+    static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10, trips_of_grown = 4;
     static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20;
-    static constexpr std::uint64_t transfer_bytes_least = 64 << 10;
+    static constexpr std::uint64_t transfer_bytes_least = 64 << 10, transfers_wanted = 8;
 
     far_sampled_disk& disk_;
     const double seconds_;
+    const link_traffic most_;
     const std::stop_token cancel_;
     double trip_s_ = 0;
 };
@@ -678,16 +683,13 @@ link_traffic traffic_of(const probed_disk& far) {
     return disk->traffic();
 }
 
-link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel) {
+link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel,
+                        const link_traffic& most) {
     auto* const disk = dynamic_cast<far_sampled_disk*>(&far);
     if (!disk) throw error(error_kind::usage, "there is no link to this disk", {.device = far.name()});
-    link_meter meter(*disk, std::max(seconds, 0.0), std::move(cancel));
-    link_rates rates;
-    rates.round_trip_s = meter.round_trips();
-    const spread<double> there = meter.rate(true), back = meter.rate(false);
-    rates.to_target = far_is == peer_role::target ? there : back;
-    rates.to_source = far_is == peer_role::target ? back : there;
-    return rates;
+    link_meter meter(*disk, std::max(seconds, 0.0), most, std::move(cancel));
+    const spread<double> trip = meter.round_trips(), there = meter.rate(true), back = meter.rate(false);
+    return far_is == peer_role::target ? link_rates{trip, there, back} : link_rates{trip, back, there};
 }
 
 }  // namespace reprotect

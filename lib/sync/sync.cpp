@@ -72,6 +72,12 @@ sync_report sync(const sync_request& request) {
     return run_here(request, mode_of(request.options));
 }
 
+void check_sync(const sync_request& request) {
+    const session_mode mode = mode_of(request.options);
+    check_request(request, mode);
+    if (request.target != nullptr) prepare_session(request, *request.target, mode);
+}
+
 sync_report diff(const sync_request& request) {
     return run_here(as_comparison(request), session_mode::compare);
 }

@@ -116,6 +116,9 @@ TEST_CASE("a free tier that the month has used up already buys nothing", "[estim
     CHECK(bought(gb / 2) == gb / 2 + gb / 10 + 5);
     CHECK(bought(gb) == gb / 10 + 5);
     CHECK(bought(5 * gb) == gb / 10 + 5);
+    CHECK(bill_of(tiers, flat("0")).assumes_nothing_before());
+    CHECK_FALSE(bill_of(tiers, flat("0"), {0, std::nullopt}).assumes_nothing_before());
+    CHECK_FALSE(bill_of(flat("1"), flat("0")).assumes_nothing_before());
     // Each side has its own month.
     CHECK(to_string(bill_of(tiers, tiers, {std::nullopt, 5 * gb}).cost(gb, gb)) == "0.10");
     CHECK(to_string(bill_of(tiers, tiers, {5 * gb, std::nullopt}).cost(gb, gb / 2)) == "0.10");

@@ -169,6 +169,25 @@ TEST_CASE("what is known exactly at the bounds is taken", "[estimate]") {
     }
 }
 
+TEST_CASE("a target that holds nothing needs a full copy, of what it was seen to lack", "[estimate]") {
+    workload blank = simple();
+    blank.disks[0].target_used_bytes = 0;
+    for (const std::string& name : model_registry().names()) {
+        INFO(name);
+        const estimate result = run(name.c_str(), blank);
+        CHECK(result.full_copy.needed);
+        CHECK(result.full_copy.reason == "the target holds no data");
+    }
+    const estimate seen = run("pipeline", blank);
+    CHECK(seen.to_target.likely < 46 * gb);
+    CHECK(seen.to_source.high < 1'000'000);  // no digest crosses
+    blank.disks[0].changed_bytes.reset();
+    blank.compression_ratio = exactly(1.0);
+    CHECK(run("pipeline", blank).to_target.likely > 127 * gb);
+    blank.disks[0].target = target_state::deleted;
+    CHECK(run("pipeline", blank).full_copy.reason == "the target's data is deleted");
+}
+
 TEST_CASE("the registry knows the shipped models and takes an agent's own", "[estimate]") {
     model_registry models;
     CHECK(models.names() == std::vector<std::string>{"asr-2018", "asr-2023", "pipeline"});

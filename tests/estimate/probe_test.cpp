@@ -383,7 +383,10 @@ TEST_CASE("writing is measured on a file of its own, which is gone afterwards", 
     CHECK(seen.scattered.likely > 0);
     CHECK_FALSE(std::filesystem::exists(path));
 
+    CHECK_NOTHROW(check_scratch_file(path));
+    CHECK_THROWS_AS(check_scratch_file(folder.file("nowhere/scratch")), error);
     std::ofstream(path) << "mine";
+    CHECK_THROWS_AS(check_scratch_file(path), error);
     CHECK_THROWS_AS(measure_writing(path, 4096, 8 * mib), error);
     CHECK(std::filesystem::file_size(path) == 4);
     std::stop_source stop;
@@ -407,9 +410,28 @@ TEST_CASE("a file that took the scratch file's place meanwhile is left alone", "
     CHECK(std::filesystem::file_size(path) == 4);
 }
 
+TEST_CASE("what nobody looked at stays unknown", "[probe]") {
+    probe_result seen;
+    seen.source_size = 100 * mib;
+    seen.source_data = 60 * mib;
+    seen.changed = exactly(60 * mib);
+    workload told;
+    told.disks = {{.name = "root"}};
+    add_probe(told, seen, true);
+    CHECK(told.disks[0].used_bytes == 60 * mib);
+    CHECK_FALSE(told.disks[0].target_used_bytes);
+    CHECK_FALSE(told.disks[0].changed_bytes);
+    CHECK_FALSE(model_registry().find("pipeline").run(told).full_copy.needed);
+    seen.target_seen = true;
+    add_probe(told, seen, true);
+    CHECK(told.disks[0].target_used_bytes == std::uint64_t{0});
+    CHECK(model_registry().find("pipeline").run(told).full_copy.needed);
+}
+
 TEST_CASE("what a probe saw becomes the workload's, and what was said before stands", "[probe]") {
     probe_result seen;
     seen.source_size = seen.target_size = 100 * mib;
+    seen.target_seen = true;
     seen.source_data = 60 * mib;
     seen.target_data = 50 * mib;
     seen.common_data = 50 * mib;

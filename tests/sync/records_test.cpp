@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "support/device_doubles.hpp"
+#include "support/failures.hpp"
 #include "support/sync_rig.hpp"
 #include "support/temp_dir.hpp"
 
@@ -209,6 +210,17 @@ TEST_CASE("a disk on record as the source of the pair is refused as its target, 
     CHECK(why.detail().hint.find("--reverse") != std::string::npos);
     CHECK(old_source.writes.empty());
     CHECK(bytes_of(pair.source) == before);
+
+    // Who has something long to do first may ask before.
+    sync_request asked;
+    asked.source = &pair.target;
+    asked.target = &old_source;
+    asked.options = small_sync_options();
+    asked.records = &store;
+    require_failure(failure_of([&] { check_sync(asked); }), error_kind::recorded_source, "on record as the source");
+    asked.options.reverse = true;
+    CHECK_NOTHROW(check_sync(asked));
+    CHECK(old_source.writes.empty());
 
     sync_options options = small_sync_options();
     options.reverse = true;

@@ -77,12 +77,64 @@ TEST_CASE("a limit in money stops a push and a pull in time, and what crossed is
     CHECK(text_at(parse_json(free.output), "cost.amount") == "0.00");
 }
 
+TEST_CASE("what was billed before this month moves what follows into its tier; where it is not given, that is said",
+          "[tool][stream]") {
+    const billed_rig rig;
+    const std::string tiers =
+        R"("unit": "GB", "tiers": [{"up_to": 1, "price": "0"}, {"price": "10"}], "source": "made up"})";
+    const std::string book = rig.text_file(
+        "tiers.json",
+        R"({"format": "reprotect-prices-1", "kind": "contract", "currency": "EUR", "date": "2026-11", "prices": [
+        {"provider": "a", "direction": "out", "from": "x", "to": "y", )" +
+            tiers + R"(, {"provider": "a", "direction": "out", "from": "y", "to": "x", )" + tiers + "]}");
+    const words places{"--egress-from", "a:x", "--egress-to", "a:y", "--prices", book};
+    const auto paper = [&](const words& more) {
+        return parse_json(run_checked(
+            words{REPROTECT_TOOL, "estimate", "--model", "asr-2018", "--used", "2GB", "--changed", "2GB", "--json"} +
+            places + more));
+    };
+    const auto assumes = [](const boost::json::object& document, const char* part) {
+        return has(boost::json::serialize(document.at("assumptions")), part);
+    };
+    const auto without = paper({});
+    CHECK(text_at(without, "cost.likely") == "10.00");
+    CHECK(assumes(without, "billed before this month for what leaves from a:x to a:y"));
+    const auto with = paper({"--billed-before", "500MB"});
+    CHECK(text_at(with, "cost.likely") == "15.00");
+    CHECK_FALSE(assumes(with, "billed before this month for what leaves from a:x to a:y"));
+    CHECK(assumes(with, "billed before this month for what leaves from a:y to a:x"));
+    CHECK_FALSE(assumes(paper({"--billed-before", "500MB,3GB"}), "billed before"));
+
+    const std::string a = rig.random_disk("a", 1, 8'000'000), b = rig.random_disk("b", 2, 8'000'000);
+    const std::string stale = rig.copy(b, "stale");
+    served here(rig, words{"--export", "b=" + b + ",target", "--key", rig.key});
+    const words push = words{"sync", a, here.disk("b"), "--yes"} + places;
+    const auto free = parse_json(rig.client(push + words{"--json"}).output);
+    CHECK(text_at(free, "cost.amount") == "0.00");
+    CHECK(has(text_at(free, "cost.assumed"), "nothing billed before this month"));
+    CHECK(has(rig.client(push).output, "; assumed: nothing billed before this month (not given))"));
+    rig.copy(stale, "b");
+    const auto billed = parse_json(rig.client(push + words{"--billed-before", "1GB,1GB", "--json"}).output);
+    CHECK(std::stod(text_at(billed, "cost.amount")) >= 0.08);
+    CHECK_FALSE(billed.at("cost").as_object().contains("assumed"));
+    const command_result compared = rig.client(words{"diff", a, here.disk("b"), "--billed-before", "1GB,1GB"} + places);
+    CHECK(has(compared.output, "< 0.01 EUR"));
+    // A limit counts it, too.
+    CHECK(rig.client(push + words{"--max-cost", "0.04"}).exit_code == 0);
+    const command_result refused = rig.client(push + words{"--billed-before", "1GB,1GB", "--max-cost", "0.04"});
+    CHECK(refused.exit_code == 2);
+    CHECK(has(refused.errors, "--max-cost 0.04 EUR is too little"));
+}
+
 TEST_CASE("money that makes no sense is refused with what was expected", "[tool]") {
     const billed_rig rig;
     const words push{"sync", rig.random_disk("a", 1, 4096), "reprotect://127.0.0.1:1/b"};
     const std::vector<std::pair<words, std::string>> lines{
         {{"--max-cost", "1"}, "--max-cost needs to know what is billed where"},
         {{"--prices", rig.prices}, "--prices needs to know what is billed where"},
+        {{"--billed-before", "1GB"}, "--billed-before needs to know what is billed where"},
+        {rig.billed() + words{"--billed-before", "1G"}, "--billed-before: "},
+        {rig.billed() + words{"--billed-before", "1GB,"}, "--billed-before: "},
         {{"--egress-from", "a:x"}, "go together"},
         {rig.billed() + words{"--max-cost", "0"}, "--max-cost 0 would send nothing"},
         {rig.billed() + words{"--max-cost", "-1"}, "--max-cost"},

@@ -118,6 +118,27 @@ TEST_CASE("a history that cannot be read refuses the sync before anything is wri
     CHECK(read_whole_file(here.target) == here.stale);
 }
 
+TEST_CASE("what a sync is refused for is told before a look", "[tool]") {
+    rig here;
+    REQUIRE(here.sync({}).exit_code == 0);
+    std::swap(here.source, here.target);
+    const std::string scratch = here.folder.file("scratch");
+    const command_result reversed = here.sync({"--estimate-first", "--probe-write", scratch});
+    INFO(reversed.errors);
+    CHECK(reversed.exit_code == 3);
+    CHECK(has(reversed.errors, "on record as the source of this pair"));
+    CHECK_FALSE(has(reversed.errors, "pipeline"));
+    std::filesystem::resize_file(here.target, 16 << 20);
+    const command_result larger = here.sync({"--estimate-first", "--reverse"});
+    CHECK(larger.exit_code == 3);
+    CHECK_FALSE(has(larger.errors, "pipeline"));
+    std::filesystem::resize_file(here.target, 8 << 20);
+    const command_result meant = here.sync({"--estimate-first", "--reverse"});
+    INFO(meant.errors);
+    CHECK(meant.exit_code == 0);
+    CHECK(has(meant.errors, "pipeline"));
+}
+
 TEST_CASE("options of a look without one are refused", "[tool]") {
     rig here;
     const std::vector<std::vector<std::string>> bad{

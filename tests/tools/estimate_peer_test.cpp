@@ -65,6 +65,28 @@ TEST_CASE("a peer's disk is looked at for a push and for a pull", "[tool][stream
     CHECK(read_whole_file(rig.file("stale")) == before);
 }
 
+TEST_CASE("a limit holds back what this side sends: the data of a push, the digests of a pull", "[tool][stream]") {
+    const pair_rig rig;
+    served here(rig, rig.serving());
+    constexpr double changed = disk_bytes / 8, limit = 2e6;
+    const auto link = [&](const words& pair) {
+        const command_result result =
+            rig.estimate({pair[0], pair[1], "--json", "--sample", "30%", "--compression", "1", "--limit", "2MB/s"});
+        INFO(result.errors);
+        REQUIRE(result.exit_code == 0);
+        const boost::json::object document = parse_json(result.output);
+        for (const auto& phase : document.at("phases").as_array())
+            if (phase.at("name") == "link") return phase.as_object();
+        throw std::runtime_error("no phase of the link");
+    };
+    const auto push = link({rig.current, here.disk("stale")});
+    CHECK(push.at("likely_s").to_number<double>() >= 0.7 * changed / limit);
+    CHECK(has(push.at("reason").as_string(), "at most 2.00 MB/s to the target"));
+    const auto pull = link({here.disk("current"), rig.file("stale")});
+    CHECK(pull.at("likely_s").to_number<double>() < 0.3 * changed / limit);
+    CHECK(has(pull.at("reason").as_string(), "at most 2.00 MB/s to the source"));
+}
+
 TEST_CASE("a push that estimates first closes with what crossed beside what was predicted", "[tool][stream]") {
     const pair_rig rig;
     served here(rig, rig.serving());
@@ -139,6 +161,25 @@ TEST_CASE("a look before a sync takes from the sync's limits, and its traffic is
     CHECK(same_bytes(rig.current, rig.file("stale")));
 }
 
+TEST_CASE("measuring the link takes little of it, and what a look costs is told", "[tool][stream]") {
+    const pair_rig rig;
+    served here(rig, rig.serving());
+    const command_result result =
+        rig.estimate({rig.current, here.disk("stale"), "--json", "--sample", "10%", "--egress-from", "azure:westeurope",
+                      "--egress-to", "azure:northeurope"});
+    INFO(result.errors);
+    REQUIRE(result.exit_code == 0);
+    const auto document = parse_json(result.output);
+    for (const char* const way : {"probe.crossed.to_target", "probe.crossed.to_source"}) {
+        CHECK(number_at(document, way) > 1 << 20);
+        CHECK(number_at(document, way) < 36 << 20);
+    }
+    // Faster than what a link of 1 Gbit/s could be.
+    CHECK(number_at(document, "probe.rates.link_to_target.likely") > 125e6);
+    CHECK(has(boost::json::serialize(document.at("notes")), "what crossed for this look costs "));
+    CHECK_FALSE(has(rig.estimate({rig.current, here.disk("stale"), "--sample", "10%"}).output, "this look costs"));
+}
+
 TEST_CASE("writing is measured where the target is", "[tool][stream]") {
     const pair_rig rig;
     const command_result result =
@@ -161,6 +202,9 @@ TEST_CASE("a look at a peer fails as a sync would, before anything is read", "[t
     const command_result keyless =
         run_command({REPROTECT_TOOL, "estimate", rig.current, here.disk("stale"), "--key", rig.file("none")});
     CHECK(keyless.exit_code != 0);
+    const command_result apart = rig.estimate({rig.current, here.disk("stale"), "--one-machine"});
+    CHECK(apart.exit_code == 2);
+    CHECK(has(apart.errors, "--one-machine is for two disks that are here"));
     const command_result both = rig.estimate({here.disk("current"), here.disk("stale")});
     CHECK(both.exit_code == 2);
     CHECK(has(both.errors, "both a peer's"));

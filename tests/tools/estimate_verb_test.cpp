@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "support/bytes.hpp"
+#include "support/nbdkit_rig.hpp"
 #include "support/temp_dir.hpp"
 #include "support/tool_rig.hpp"
 
@@ -84,6 +85,19 @@ TEST_CASE("a price book of one's own replaces the shipped one, which is a beginn
     const command_result listed = run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices", file});
     CHECK(listed.exit_code == 0);
     CHECK(has(listed.output, "azure out"));
+    // What a price leaves open, and which regions it is for, stands beside it.
+    const boost::json::object book = parse_json(shipped.output);
+    for (const auto& price : book.at("prices").as_array())
+        if (const auto* const note = price.as_object().if_contains("note"))
+            CHECK(has(listed.output, std::string("; ") + note->as_string().c_str()));
+    CHECK(has(listed.output, "\nzone azure europe: "));
+    CHECK(has(listed.output, "westeurope"));
+    const std::string nameless = rig.text_file(
+        "nameless.json", R"({"format": "reprotect-prices-1", "kind": "contract", "prices": [{"provider": "a",
+        "direction": "out", "from": "x", "to": "y", "unit": "GB", "tiers": [{"price": "1"}], "currency": "EUR",
+        "date": "2026-11", "source": "made up"}]})");
+    CHECK(run_checked({REPROTECT_TOOL, "estimate", "--list-prices", "--prices", nameless}) ==
+          "price book: contract prices\na out x -> y: 1.00 EUR/GB  (2026-11; made up)");
     const command_result broken =
         run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices",
                      rig.text_file("bad.json", "{\n\"format\": \"reprotect-prices-1\",\n7}")});
@@ -101,11 +115,25 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
         {{"a", "b", "c"}, "too many"},
         {{"--used", "10G"}, "--used: "},
         {{"--used", "-1"}, "--used"},
-        {{"--size", "1GB", "--used", "2GB"}, "used"},
-        {{"--used", "1GB", "--changed", "2GB"}, "changed"},
+        {{"--size", "1GB", "--used", "2GB"}, "hint: --used is at most --size"},
+        {{"--used", "1GB", "--changed", "2GB"}, "hint: --changed is at most --used"},
+        {{"--disk", "a,size=1GB,used=2GB"}, "hint: used= is at most size="},
+        {{"--used", "1GB", "--compression", "0.5"}, "hint: --compression takes 1"},
+        {{"--used", "1GB", "--round-trip", "2h"}, "hint: --round-trip takes 0s to 1h"},
+        {{"--used", "1GB", "--model", "asr-2023", "--initial-replication", "0s"}, "hint: --initial-replication takes"},
         {{"--used", "1GB", "--changed", "3MB..2MB"}, "--changed: '3MB..2MB' is not in order"},
         {{"--used", "1GB", "--changed", "1..2..3..4"}, "has too many parts"},
-        {{"--used", "1GB", "--rate", "0MB/s"}, "rate"},
+        {{"--used", "1GB", "--rate", "0MB/s"}, "hint: give a rate above zero"},
+        {{"--used", "1GB", "--rate", "45MB/s"}, "--rate is for the model asr-2018, and this estimate is by pipeline"},
+        {{"--used", "1GB", "--model", "asr-2023", "--rate", "45MB/s"}, "--rate is for the model asr-2018"},
+        {{"--used", "1GB", "--disk-rate", "45MB/s"}, "--disk-rate is for the model asr-2023"},
+        {{"--used", "1GB", "--model", "asr-2018", "--link", "45MB/s"}, "--link is for the model pipeline"},
+        {{"--used", "1GB", "--model", "asr-2018", "--limit", "45MB/s"}, "--limit is for the model pipeline"},
+        {{"--model", "asr-2018", "--disk", "a,used=1GB,source-read=1MB/s"},
+         "a rate of --disk is for the model pipeline"},
+        {{"--used", "1GB", "--depth", "4"}, "--depth is for a look at disks"},
+        {{"--list-prices", "--size", "10GB"}, "--list-prices and --size do not go together"},
+        {{"--list-prices", "nonsense"}, "'nonsense' is named"},
         {{"--used", "1GB", "--model", "asr-2019"}, "asr-2018"},
         {{"--used", "1GB", "--round-trip", "20"}, "--round-trip: '20' is no duration"},
         {{"--used", "1GB", "--initial-replication", "m"}, "is no duration"},
@@ -120,17 +148,21 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
         {{"--disk", "a,used=1GB", "--used", "1GB"}, "do not go together"},
         {{"--used", "1GB", "--egress-from", "azure:westeurope"}, "go together"},
         {{"--used", "1GB", "--egress-from", "azure:atlantis", "--egress-to", "internet"}, "atlantis"},
-        {{"--used", "1GB", "--prices", "/nonexistent/book.json"}, "book.json"},
     };
     for (const bad_line& bad : lines) {
         std::vector<std::string> words{REPROTECT_TOOL, "estimate"};
         words.insert(words.end(), bad.words.begin(), bad.words.end());
         const command_result result = run_command(words);
         INFO(bad.says << " in: " << result.errors);
-        CHECK((result.exit_code == 2 || result.exit_code == 3));
+        CHECK(result.exit_code == 2);
         CHECK(has(result.errors, bad.says));
         CHECK(result.output.empty());
     }
+    const command_result no_book =
+        run_command({REPROTECT_TOOL, "estimate", "--used", "1GB", "--prices", "/nonexistent/book.json"});
+    CHECK(no_book.exit_code == 3);
+    CHECK(has(no_book.errors, "/nonexistent/book.json"));
+    CHECK(no_book.output.empty());
 }
 
 }  // namespace
@@ -200,6 +232,18 @@ TEST_CASE("the digest that a sync will use is measured, and makes it slower wher
     CHECK(number_at(plain, "probe.rates.digest_reread.likely") < number_at(plain, "probe.rates.digest.likely"));
 }
 
+TEST_CASE("with a seed a look samples the same blocks again", "[tool]") {
+    const two_images images;
+    const auto changed = [&](const char* seed) {
+        const auto document = estimate_json({images.source, images.target, "--sample", "5%", "--seed", seed});
+        return boost::json::serialize(at_path(document, "probe.changed"));
+    };
+    const std::string once = changed("7");
+    CHECK(changed("7") == once);
+    // Of some, one at least differs.
+    CHECK((changed("8") != once || changed("9") != once || changed("10") != once));
+}
+
 TEST_CASE("without consent writing is an assumption that is printed", "[tool]") {
     const two_images images;
     const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target});
@@ -227,6 +271,121 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
     CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source}).output, "to copy"));
 }
 
+TEST_CASE("of two disks that are both here, whoever tells of a link is told what a sync over it takes", "[tool]") {
+    const two_images images;
+    const std::vector<std::string> look{images.source, images.target, "--sample", "20%"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), look.begin(), look.end());
+        return estimate_json(more);
+    };
+    const auto changed = static_cast<double>(images.changed);
+    for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+             {"--egress-from", "azure:westeurope", "--egress-to", "azure:northeurope"},
+             {"--link", "1MB/s"},
+             {"--limit", "1MB/s"},
+             {"--round-trip", "20ms"},
+             {"--compression", "1"},
+             {"--connections", "2"}}) {
+        INFO(more[0]);
+        const auto document = with(more);
+        CHECK(number_at(document, "egress.to_target.high_bytes") >= changed);
+        CHECK(has(boost::json::serialize(document.at("notes")), "since " + more[0] + " was given"));
+        if (more[0] == "--link" || more[0] == "--limit") CHECK(number_at(document, "total.likely_s") > changed / 1.5e6);
+        if (more[0] == "--egress-from") CHECK(text_at(document, "cost.high") != "0.00");
+    }
+    CHECK(number_at(with({"--zero-share", "0%"}), "egress.to_target.high_bytes") == 0);
+    const command_result both =
+        run_command({REPROTECT_TOOL, "estimate", images.source, images.target, "--one-machine", "--link", "1MB/s"});
+    CHECK(both.exit_code == 2);
+    CHECK(has(both.errors, "--one-machine and --link do not go together"));
+}
+
+TEST_CASE("a target that is missing or holds nothing is estimated as a full copy, as a sync makes it", "[tool]") {
+    const two_images images;
+    const std::string missing = images.folder.file("missing"), hole = images.folder.file("hole");
+    make_sparse_file(hole, 32 << 20);
+    for (const std::string& target : {missing, hole}) {
+        INFO(target);
+        const auto document = estimate_json({images.source, target, "--link", "1GB/s"});
+        const command_result synced = run_command({REPROTECT_TOOL, "sync", images.source, target, "--dry-run", "--json",
+                                                   "--state", images.folder.file("records")});
+        const auto real = parse_json(synced.output);
+        CHECK(text_at(real, "mode") == "full");
+        CHECK(at_path(document, "full_copy.needed").as_bool());
+        CHECK(has(text_at(document, "full_copy.reason"), text_at(real, "reason").substr(7)));
+        CHECK(number_at(document, "egress.to_target.likely_bytes") >= 32 << 20);
+        const auto& phases = document.at("phases").as_array();
+        const bool reads_target = std::any_of(phases.begin(), phases.end(), [](const boost::json::value& phase) {
+            return phase.at("name") == "target-read" && phase.at("high_s").to_number<double>() > 0;
+        });
+        CHECK_FALSE(reads_target);
+    }
+    CHECK_FALSE(std::filesystem::exists(missing));
+    CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source, missing}).output,
+              missing + " is not there: a sync makes it"));
+}
+
+TEST_CASE("what a target that nobody looks at lacks is an assumption, and printed as one", "[tool]") {
+    const two_images images;
+    const auto document = estimate_json({images.source, "--target", "usable"});
+    CHECK_FALSE(at_path(document, "full_copy.needed").as_bool());
+    CHECK(number_at(document, "egress.to_target.likely_bytes") < 0.6 * (32 << 20));
+    const std::string assumed = boost::json::serialize(document.at("assumptions"));
+    CHECK(has(assumed, "\"changed of the disk\""));
+    CHECK(has(assumed, "\"used on the target of the disk\""));
+}
+
+TEST_CASE("what can be refused without a look is refused before one", "[tool]") {
+    const two_images images;
+    // Whoever reads of the source fails.
+    const failing_server source(random_bytes(1, 1 << 20));
+    source.fail("pread", "EIO");
+    const std::string scratch = images.folder.file("scratch"), past = images.folder.file("past");
+    std::filesystem::create_directory(past);
+    std::ofstream(images.folder.file("notes")) << "no history\n";
+    struct bad_line {
+        std::vector<std::string> words;
+        int code;
+        std::string says;
+    };
+    const bad_line lines[] = {
+        {{"--egress-from", "azure:atlantis", "--egress-to", "internet"}, 2, "atlantis"},
+        {{"--egress-from", "azure:westeurope", "--egress-to", "internet", "--prices", past}, 3, "past"},
+        {{"--history", images.folder.file("notes")}, 3, "holds no history"},
+        {{"--compression", "5000"}, 2, "--compression"},
+        {{"--round-trip", "2h"}, 2, "--round-trip"},
+        {{"--probe-write", images.target}, 3, "is there already"},
+        {{"--probe-write", images.folder.file("no/scratch")}, 3, "there is no folder"},
+    };
+    for (const bad_line& bad : lines) {
+        std::vector<std::string> words{REPROTECT_TOOL, "estimate",      source.name(),
+                                       images.target,  "--probe-write", scratch};
+        words.insert(words.end(), bad.words.begin(), bad.words.end());
+        const command_result result = run_command(words);
+        INFO(bad.says << ": " << result.errors);
+        CHECK(result.exit_code == bad.code);
+        CHECK(has(result.errors, bad.says));
+        CHECK(result.output.empty());
+        CHECK_FALSE(std::filesystem::exists(scratch));
+    }
+}
+
+TEST_CASE("a look at a disk that cannot be read fails with 4 and names it", "[tool]") {
+    const two_images images;
+    const failing_server source(random_bytes(1, 1 << 20));
+    source.fail("pread", "EIO");
+    const command_result unreadable = run_command({REPROTECT_TOOL, "estimate", source.name(), images.target});
+    INFO(unreadable.errors);
+    CHECK(unreadable.exit_code == 4);
+    CHECK(has(unreadable.errors, source.name()));
+    CHECK(unreadable.output.empty());
+    const command_result document =
+        run_command({REPROTECT_TOOL, "estimate", images.source, source.name(), "--json", "--quiet"});
+    CHECK(document.exit_code == 4);
+    CHECK(text_at(parse_json(document.output), "error.kind") == "device_io");
+    CHECK(text_at(parse_json(document.output), "error.device") == source.name());
+}
+
 TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
     const two_images images;
     const auto refused = [&](std::vector<std::string> words, int code, const std::string& part) {
@@ -238,12 +397,16 @@ TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
         CHECK(result.output.empty());
     };
     const std::string &source = images.source, &target = images.target;
-    refused({source, images.folder.file("nowhere")}, 3, "nowhere");
+    refused({images.folder.file("nowhere"), target}, 3, "nowhere");
+    refused({source, images.folder.file("nowhere/file")}, 3, "nowhere/file");
+    refused({source, images.folder.file("nowhere/")}, 3, "nowhere/");
+    refused({source, "/dev/no-such-disk"}, 3, "there is no device /dev/no-such-disk");
     refused({source, target, target}, 2, "too many");
     refused({source, target, "--used", "3GB"}, 2, "--used is for an estimate on paper");
     refused({source, target, "--changed", "3GB"}, 2, "--changed is what a look at both disks finds out");
     refused({source, target, "--budget", "10"}, 2, "--budget");
     refused({source, target, "--budget", "1ms"}, 2, "--budget is too short");
+    refused({source, target, "--budget", "99999999h"}, 2, "--budget is too long");
     refused({source, target, "--sample", "0%"}, 2, "looks at nothing");
     refused({source, target, "--sample", "120%"}, 2, "more than all");
     refused({source, target, "--sample", "2%", "--budget", "3s"}, 2, "give one of them");

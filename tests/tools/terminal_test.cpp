@@ -53,6 +53,39 @@ TEST_CASE("the first sync onto a target that is not blank shows both disks and a
     CHECK(same_bytes(pair.source, pair.target));
 }
 
+TEST_CASE("an estimate before a sync is what the question is about, and is shown where it is asked", "[tool]") {
+    const pair_to_ask pair;
+    REQUIRE(run_command(pair.line({"--yes"})).exit_code == 0);
+    pair.rig.random_disk("target", 3, mib);
+    const auto before = read_whole_file(pair.target);
+    const std::string log = pair.rig.file("log");
+    const std::vector<std::string> loud = pair.line({"--estimate-first"}),
+                                   quiet = pair.line({"--estimate-first", "--quiet"});
+    std::vector<std::string> redirected{"bash", "-c", "\"$@\" 2> \"$0\"", log};
+    redirected.insert(redirected.end(), loud.begin(), loud.end());
+    for (const std::vector<std::string>& line : {loud, quiet, redirected}) {
+        terminal_process sync(line);
+        REQUIRE(sync.shows(question));
+        const std::string shown = sync.screen();
+        INFO(shown);
+        const std::size_t model = shown.find("model         pipeline"), asked = shown.find("The estimate is above");
+        REQUIRE(model != std::string::npos);
+        CHECK(shown.find("model  ", model + 1) == std::string::npos);
+        REQUIRE(asked != std::string::npos);
+        CHECK(model < asked);
+        sync.type("no\n");
+        CHECK(sync.wait() == 3);
+        CHECK(read_whole_file(pair.target) == before);
+    }
+    terminal_process agreed(quiet);
+    REQUIRE(agreed.shows(question));
+    agreed.type("yes\n");
+    CHECK(agreed.wait() == 0);
+    CHECK(same_bytes(pair.source, pair.target));
+    // With --yes nobody is asked, and quiet is quiet.
+    CHECK(run_command(pair.line({"--estimate-first", "--quiet", "--yes"})).errors.empty());
+}
+
 TEST_CASE("any answer but yes declines, and nothing is written", "[tool]") {
     for (const std::string answer : {"y\n", "no\n", "\n", "YES!\n", "\x04"}) {
         const pair_to_ask pair;

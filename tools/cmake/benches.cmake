@@ -10,6 +10,13 @@ reprotect_target_defaults(reprotect_intervals)
 add_test(NAME intervals_run_once COMMAND reprotect_intervals --pairs 20 --blocks 1000 --disk 64 --check-wide)
 set_tests_properties(intervals_run_once PROPERTIES TIMEOUT 300 LABELS bench)
 
+# And how good its predictions are: small and once, for the script not to rot.
+if(TARGET reprotect_tool AND NOT REPROTECT_SANITIZE)
+    add_test(NAME predictions_run_once COMMAND ${PROJECT_SOURCE_DIR}/bench/predictions --sizes 64,32 --rounds 1
+                                               --build ${PROJECT_BINARY_DIR})
+    set_tests_properties(predictions_run_once PROPERTIES TIMEOUT 300 LABELS "bench;slow")
+endif()
+
 file(GLOB bench_sources CONFIGURE_DEPENDS bench/*_bench.cpp)
 if(NOT bench_sources OR REPROTECT_SANITIZE)
     return()

@@ -33,7 +33,7 @@ _reprotect() {
         --model) mapfile -t COMPREPLY < <(compgen -W 'pipeline asr-2018 asr-2023' -- "$current"); return ;;
         --target) mapfile -t COMPREPLY < <(compgen -W 'usable missing deleted corrupted out-of-reach' -- "$current"); return ;;
         --connections) mapfile -t COMPREPLY < <(compgen -W 'auto 1 2 4 8 16' -- "$current"); return ;;
-        --depth | --threads | --limit | --max-cost | --egress-from | --egress-to | --budget | --sample | --seed | --listen | --export | --allow | --ssh) return ;;
+        --depth | --threads | --limit | --max-cost | --egress-from | --egress-to | --billed-before | --budget | --sample | --seed | --listen | --export | --allow | --ssh) return ;;
         --state)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
@@ -53,7 +53,7 @@ _reprotect() {
     local peer="--key $certificates --ssh --remote-tool"
     local engine="$peer --digest --block-size --chunk-size --depth --threads --memory --limit"
     local pair='--connections --allow-larger --within --source-allocation --target-allocation'
-    local prices='--egress-from --egress-to --prices'
+    local prices='--egress-from --egress-to --prices --billed-before'
     local options=''
     case $verb in
         sync)

@@ -31,7 +31,8 @@ std::uint64_t parse_limit(const std::string& text) {
     constexpr double most = 9e18;  // what is more is no limit, and would not fit
     const double rate = parse_rate(text);
     if (rate < 1)
-        throw make_error(error_kind::usage, "less than a byte a second", {.device = {}, .hint = "as in 60MiB/s"});
+        throw make_error(error_kind::usage, "less than a byte a second",
+                         {.device = {}, .hint = "as in 60MiB/s; leave it out for no limit"});
     return static_cast<std::uint64_t>(std::min(rate, most));
 }
 

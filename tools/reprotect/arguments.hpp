@@ -56,11 +56,13 @@ struct key_arguments {
 struct estimate_arguments {
     std::string model = "pipeline";
     workload what;
-    probe_options probing;    ///< where disks are named
+    probe_options probing;  ///< where disks are named
+    std::string across;     ///< of two disks that are both here, what says that a link shall lie between them; or empty
     std::string probe_write;  ///< a scratch file's path; empty: writing is not measured
     std::string price_file;   ///< empty: the shipped book
     std::string egress_from;
     std::string egress_to;
+    billed_before before;
     bool list_prices = false;
     bool first = false;        ///< a sync is to begin with a look
     std::string history_file;  ///< empty: none

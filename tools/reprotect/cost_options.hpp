@@ -11,7 +11,7 @@
 
 namespace reprotect::tool {
 
-/// --egress-from, --egress-to, --prices and --max-cost. Throws `usage`.
+/// --egress-from, --egress-to, --prices, --billed-before and --max-cost. Throws `usage`.
 void read_cost_options(const verb_row& row, const raw_line& line, arguments& result);
 
 /// The price book that the line names; else the shipped one.
@@ -28,6 +28,7 @@ void apply_max_cost(const arguments& line, const std::optional<traffic_bill>& bi
 struct traffic_cost {
     paid_amount paid;
     std::string basis;
+    std::string assumed;  ///< empty: nothing
 };
 std::optional<traffic_cost> cost_of(const std::optional<traffic_bill>& bill, const sync_report& report,
                                     const traffic_step& beside = {});

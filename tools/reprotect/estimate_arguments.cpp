@@ -1,6 +1,7 @@
 // A figure is one value, or LOW..HIGH, or LOW..LIKELY..HIGH; a disk is a name and what is known of it, separated by commas.
 #include "estimate_arguments.hpp"
 
+#include "reprotect/connect.hpp"
 #include "reprotect/units.hpp"
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 
 namespace reprotect::tool {
 namespace {
+
+constexpr double budget_max_s = 1e6;  // specified by probe_options
 
 std::vector<std::string> split(std::string_view text, std::string_view by) {
     std::vector<std::string> parts;
@@ -176,6 +179,7 @@ void read_probing(const raw_line& line, estimate_arguments& result) {
         refuse_usage("--budget and --sample are two bounds on what is read: give one of them");
     if (const auto budget = optional_value(line, "--budget", parse_seconds)) {
         if (*budget < 0.1) refuse_usage("--budget is too short", "at least 100ms, as in 10s or 2m");
+        if (*budget > budget_max_s) refuse_usage("--budget is too long", "at most 277h, as in 10s or 2m");
         probing.budget_s = *budget;
     }
     if (const auto share = optional_value(line, "--sample", parse_percent)) {
@@ -194,7 +198,7 @@ void read_probing(const raw_line& line, estimate_arguments& result) {
 
 void read_probe_options(const raw_line& line, bool probes, estimate_arguments& result) {
     if (!probes) {
-        for (const char* const name : {"--budget", "--sample", "--seed", "--probe-write", "--direct",
+        for (const char* const name : {"--budget", "--sample", "--seed", "--probe-write", "--direct", "--depth",
                                        "--source-allocation", "--target-allocation"}) {
             if (line.has(name))
                 refuse_usage(fmt::format("{} is for a look at disks, and none is named", name),
@@ -232,10 +236,82 @@ std::vector<workload_disk> read_disks(const raw_line& line) {
     return disks;
 }
 
-// What the engine will be told, the model has to know.
+// Whoever tells of a link, or where traffic is billed, means disks of two machines, also where both can be looked at here.
+void read_link(const raw_line& line, estimate_arguments& result, const std::vector<std::string>& disks) {
+    workload_link& link = result.what.link;
+    link.one_machine = line.has("--one-machine");
+    link.rate = optional_spread(line, "--link", rate_of);
+    link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
+    const auto peer = std::find_if(disks.begin(), disks.end(), names_peer);
+    if (peer != disks.end() && link.one_machine)
+        refuse_usage(fmt::format("--one-machine is for two disks that are here, and {} is a peer's", *peer),
+                     "leave it out");
+    const bool both_here = disks.size() == 2 && peer == disks.end();
+    if (!both_here && !link.one_machine) return;
+    for (const char* const name :
+         {"--link", "--round-trip", "--compression", "--connections", "--limit", "--egress-from"}) {
+        if (!line.has(name)) continue;
+        if (link.one_machine)
+            refuse_usage(fmt::format("--one-machine and {} do not go together: nothing crosses a link", name),
+                         "leave one of them out");
+        result.across = name;
+        return;
+    }
+}
+
+struct model_option {
+    const char* name;
+    const char* model;
+};
+
+// What one model alone takes; all others are for all.
+constexpr model_option model_options[] = {
+    {"--rate", "asr-2018"},         {"--disk-rate", "asr-2023"},   {"--initial-replication", "asr-2023"},
+    {"--target-used", "pipeline"},  {"--source-read", "pipeline"}, {"--target-read", "pipeline"},
+    {"--target-write", "pipeline"}, {"--one-machine", "pipeline"}, {"--link", "pipeline"},
+    {"--round-trip", "pipeline"},   {"--compression", "pipeline"}, {"--zero-share", "pipeline"},
+    {"--connections", "pipeline"},  {"--verify", "pipeline"},      {"--digest", "pipeline"},
+    {"--chunk-size", "pipeline"},
+};
+// These are for a look, too.
+constexpr const char* pipeline_options_on_paper[] = {"--limit", "--block-size"};
+
+// An estimate that leaves out what was given would be believed to be made from it. A name that is no model's is refused later, with
+// those that there are.
+void refuse_other_models_options(const raw_line& line, const estimate_arguments& result, bool on_paper) {
+    const auto refuse = [&](const std::string& what, const char* model) {
+        refuse_usage(fmt::format("{} is for the model {}, and this estimate is by {}", what, model, result.model),
+                     fmt::format("leave it out, or give --model {}", model));
+    };
+    const std::vector<std::string> names = model_registry().names();
+    if (std::find(names.begin(), names.end(), result.model) == names.end()) return;
+    for (const model_option& option : model_options)
+        if (line.has(option.name) && result.model != option.model) refuse(option.name, option.model);
+    if (result.model == "pipeline") return;
+    for (const char* const name : pipeline_options_on_paper)
+        if (line.has(name) && on_paper) refuse(name, "pipeline");
+    for (const workload_disk& disk : result.what.disks) {
+        const bool rates = disk.rates.source_read || disk.rates.target_read || disk.rates.target_write;
+        if (rates || disk.target_used_bytes)
+            refuse(fmt::format("a {} of --disk", rates ? "rate" : "target-used"), "pipeline");
+    }
+}
+
+void refuse_beside_list_prices(const raw_line& line, const arguments& all) {
+    if (!all.disks.empty())
+        refuse_usage(fmt::format("--list-prices looks at no disk, and '{}' is named", all.disks.front()),
+                     "leave one of them out");
+    for (const auto& [name, given] : line.given) {
+        const bool fits = name == "--list-prices" || name == "--prices" || name == "--json" || name == "--quiet";
+        if (given && !fits) refuse_usage(fmt::format("--list-prices and {} do not go together", name), "leave it out");
+    }
+}
+
+// What the engine will be told, the model has to know. Of a pull, this side writes towards the source.
 void take_engine_options(arguments& all) {
     workload& what = all.estimate.what;
-    if (all.limit) what.link.limit_to_target = static_cast<double>(*all.limit);
+    const bool pull = !all.disks.empty() && names_peer(all.disks.front());
+    if (all.limit) (pull ? what.link.limit_to_source : what.link.limit_to_target) = static_cast<double>(*all.limit);
     what.link.connections = all.connections;
     what.block_bytes = all.options.block_bytes;
     what.chunk_bytes = all.options.chunk_bytes;
@@ -251,7 +327,7 @@ void read_estimate_line(const raw_line& line, arguments& all) {
     if (line.has("--model")) result.model = line.values.at("--model");
     result.list_prices = line.has("--list-prices");
     result.history_file = path_option(line, "--history");
-    if (result.list_prices) return;
+    if (result.list_prices) return refuse_beside_list_prices(line, all);
 
     workload& what = result.what;
     const bool probes = !all.disks.empty();
@@ -260,15 +336,14 @@ void read_estimate_line(const raw_line& line, arguments& all) {
     what.rates.source_read = optional_spread(line, "--source-read", rate_of);
     what.rates.target_read = optional_spread(line, "--target-read", rate_of);
     what.rates.target_write = optional_spread(line, "--target-write", rate_of);
-    what.link.one_machine = line.has("--one-machine");
-    what.link.rate = optional_spread(line, "--link", rate_of);
-    what.link.round_trip_s = optional_spread(line, "--round-trip", parse_seconds);
+    read_link(line, result, all.disks);
     what.compression_ratio = optional_spread(line, "--compression", parse_number);
     what.zero_share = optional_spread(line, "--zero-share", parse_percent);
     what.effective_rate = optional_spread(line, "--rate", rate_of);
     what.disk_rate = optional_value(line, "--disk-rate", rate_of);
     what.initial_replication_s = optional_value(line, "--initial-replication", parse_seconds);
     take_engine_options(all);
+    refuse_other_models_options(line, result, !probes);
 }
 
 void read_estimate_first(const raw_line& line, arguments& all) {

@@ -5,6 +5,8 @@
 #include "reprotect/probe.hpp"
 #include "reprotect/remote.hpp"
 
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "cost_options.hpp"
@@ -73,31 +75,47 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     const estimate_arguments& asked = line.estimate;
     const model_registry models;
     const estimate_model& model = models.find(asked.model);
-    const probe_result seen = sample(line, here, around, most);
     workload what = asked.what;
     if (what.disks.empty()) what.disks.emplace_back();
-    if (line.disks.size() == 2 && !line.remote.disk) what.link.one_machine = true;
-    if (line.disks.size() == 2 && here.target == nullptr && line.remote.disk != 1)
-        what.disks.front().target = target_state::missing;
+    // What is wrong without a look is told without one: it takes its time, and may write a scratch file.
+    check_workload(what);
+    const std::optional<traffic_bill> bill = make_bill(line);
+    const std::optional<history> past =
+        asked.history_file.empty() ? std::nullopt : std::optional(load_history(asked.history_file));
+    if (!asked.probe_write.empty()) check_scratch_file(asked.probe_write);
+    probe_result seen = sample(line, here, around, most);
+    if (line.disks.size() == 1) seen.changed_given = what.disks.front().changed_bytes;
+    const bool across = !asked.across.empty();
+    if (line.disks.size() == 2 && !line.remote.disk && !across) what.link.one_machine = true;
+    const bool missing = line.disks.size() == 2 && here.target == nullptr && line.remote.disk != 1;
+    if (missing) what.disks.front().target = target_state::missing;
     // One ssh is one connection.
     if (line.remote.disk && parse_remote_name(line.disks[*line.remote.disk]).how == remote_name::scheme::ssh)
         what.link.connections = 1;
-    add_probe(what, seen, line.disks.size() == 2 && is_here(line));
+    add_probe(what, seen, line.disks.size() == 2 && is_here(line) && !across);
     looked_estimate result;
     result.crossed = {seen.crossed_to_source, seen.crossed_to_target};
     result.raw = model.run(what);
     if (line.remote.disk && is_here(line))
         result.raw.assumptions.push_back({"processors", "shared", "the peer's address is one of this machine"});
+    if (across)
+        result.raw.notes.push_back("both disks are on this machine; since " + asked.across +
+                                   " was given, this is for two machines with a link between them, each like this one");
+    if (missing) result.raw.notes.push_back(line.disks[1] + " is not there: a sync makes it, and copies all data");
+    if (bill && line.remote.disk)
+        result.raw.notes.push_back(fmt::format("what crossed for this look costs {} {}, and is not in the estimate",
+                                               format_money(bill->cost(seen.crossed_to_target, seen.crossed_to_source)),
+                                               bill->currency()));
     result.raw.probe = seen;
-    if (line.disks.size() == 1) result.raw.probe->changed_given = asked.what.disks.front().changed_bytes;
-    if (!asked.egress_from.empty()) add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to);
+    if (!asked.egress_from.empty())
+        add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to, asked.before);
     result.pair.source = as_history_disk(line.disks[0], here.source);
     if (line.disks.size() == 2) result.pair.target = as_history_disk(line.disks[1], here.target);
     result.shown = result.raw;
-    if (asked.history_file.empty()) return result;
-    const history past = load_history(asked.history_file);
-    const std::optional<history_pair> pair = line.disks.size() == 2 ? std::optional(result.pair) : std::nullopt;
-    result.shown = calibrate(result.raw, find_calibration(past, result.raw, pair));
+    if (!past) return result;
+    const std::optional<history_pair> pair =
+        line.disks.size() == 2 && !across ? std::optional(result.pair) : std::nullopt;
+    result.shown = calibrate(result.raw, find_calibration(*past, result.raw, pair));
     return result;
 }
 

@@ -78,6 +78,8 @@ constexpr std::array option_table{
     option_row{"--egress-to", "PLACE", in_estimate | in_sync | in_diff, "where the target is"},
     option_row{"--prices", "FILE", in_estimate | in_sync | in_diff,
                "a price book of your own instead of the shipped list prices"},
+    option_row{"--billed-before", "SIZE[,SIZE]", in_estimate | in_sync | in_diff,
+               "for prices with tiers: what left the source's region this month, and the target's (default: nothing)"},
     option_row{
         "--history", "FILE", in_estimate | in_sync,
         "what was predicted of earlier runs and how they went, by which an estimate is calibrated; sync adds itself"},

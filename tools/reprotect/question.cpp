@@ -25,21 +25,6 @@ std::string describe(const char* role, const shown_disk& shown) {
                               escape(describe_content(disk)));
 }
 
-// The question goes where the person who answers can see it, also when standard error is redirected.
-void show(const std::string& text) {
-    int descriptor = STDERR_FILENO;
-    const int terminal = console::is_terminal() ? -1 : ::open("/dev/tty", O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    if (terminal >= 0) descriptor = terminal;
-    std::string_view left = text;
-    while (!left.empty()) {
-        const ssize_t written = ::write(descriptor, left.data(), left.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) break;
-        left.remove_prefix(static_cast<std::size_t>(written));
-    }
-    if (terminal >= 0) ::close(terminal);
-}
-
 std::string read_answer(int stop_descriptor) {
     constexpr std::size_t answer_max = 256;
     std::string answer;
@@ -61,13 +46,27 @@ std::string read_answer(int stop_descriptor) {
 
 }  // namespace
 
+void show_to_person(const std::string& text) {
+    int descriptor = STDERR_FILENO;
+    const int terminal = console::is_terminal() ? -1 : ::open("/dev/tty", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (terminal >= 0) descriptor = terminal;
+    std::string_view left = text;
+    while (!left.empty()) {
+        const ssize_t written = ::write(descriptor, left.data(), left.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) break;
+        left.remove_prefix(static_cast<std::size_t>(written));
+    }
+    if (terminal >= 0) ::close(terminal);
+}
+
 bool confirm(const std::string& why, const shown_disk& source, const shown_disk& target, const surroundings& around) {
     std::string text = escape(why) + ":\n";
     text += describe("source", source);
     text += describe("target", target);
     text += fmt::format("\n  {}  ->  {}\n\nWhat differs on the target will be overwritten. Type yes to go on: ",
                         escape(source.name), escape(target.name));
-    show(text);
+    show_to_person(text);
     return read_answer(around.signals.stop_descriptor()) == "yes";
 }
 

@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::array tcp_options{"--key", "--cert", "--cert-key", "--ca", "--insecure-plaintext"};
 constexpr std::array lane_options{"--connections"};
-constexpr std::array session_options{"--retry",       "--max-egress", "--max-cost",
-                                     "--egress-from", "--egress-to",  "--prices"};
+constexpr std::array session_options{"--retry",     "--max-egress", "--max-cost",     "--egress-from",
+                                     "--egress-to", "--prices",     "--billed-before"};
 constexpr std::array ssh_options{"--ssh", "--remote-tool"};
 
 std::string environment(const char* name) {

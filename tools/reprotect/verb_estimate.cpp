@@ -6,9 +6,12 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "cost_options.hpp"
 #include "estimate_text.hpp"
 #include "look.hpp"
+#include "missing_target.hpp"
 #include "remote_options.hpp"
 #include "run.hpp"
 #include "text.hpp"
@@ -17,7 +20,9 @@ namespace reprotect::tool {
 namespace {
 
 std::string text_of(const price_book& book) {
-    std::string text = fmt::format("{}: {} prices, {}, {}\n", escape(book.name), book.kind, book.currency, book.date);
+    std::string text =
+        fmt::format("{}: {} prices{}{}\n", book.name.empty() ? "price book" : escape(book.name), book.kind,
+                    book.currency.empty() ? "" : ", " + book.currency, book.date.empty() ? "" : ", " + book.date);
     for (const egress_price& price : book.prices) {
         text += fmt::format("{} {} {} -> {}:", price.provider, to_string(price.direction), escape(price.from),
                             escape(price.to));
@@ -26,17 +31,25 @@ std::string text_of(const price_book& book) {
                                 price.currency.empty() ? book.currency : price.currency, to_string(price.unit));
             if (tier.up_to) text += fmt::format(" up to {},", *tier.up_to);
         }
-        text += fmt::format("  ({}; {})\n", price.date.empty() ? book.date : price.date, escape(price.source));
+        text += fmt::format("  ({}; {}{})\n", price.date.empty() ? book.date : price.date, escape(price.source),
+                            price.note.empty() ? "" : "; " + escape(price.note));
     }
+    for (const auto& [provider, of_provider] : book.zones)
+        for (const auto& [zone, regions] : of_provider)
+            text += fmt::format("zone {} {}: {}\n", provider, escape(zone),
+                                escape(fmt::format("{}", fmt::join(regions, ", "))));
     return text;
 }
 
 std::optional<opened_disk> open_here(const arguments& line, std::size_t which) {
     std::optional<opened_disk> opened;
     if (which >= line.disks.size() || is_remote(line, which)) return opened;
-    opened.emplace(open_device(line.disks[which], {access::read_only, line.direct, false}),
-                   which == 0 ? line.source_allocation : line.target_allocation,
-                   which == 0 ? "--source-allocation" : "--target-allocation");
+    if (which == 0) {
+        opened.emplace(open_device(line.disks[0], {access::read_only, line.direct, false}), line.source_allocation,
+                       "--source-allocation");
+    } else if (auto target = open_target_to_read(line.disks[1], line.direct)) {
+        opened.emplace(std::move(target), line.target_allocation, "--target-allocation");
+    }
     return opened;
 }
 
@@ -44,7 +57,7 @@ estimate estimate_on_paper(const arguments& line, const price_book& book) {
     const estimate_arguments& asked = line.estimate;
     const model_registry models;
     estimate result = models.find(asked.model).run(asked.what);
-    if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to);
+    if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to, asked.before);
     if (asked.history_file.empty()) return result;
     const calibration by = find_calibration(load_history(asked.history_file), result, std::nullopt);
     return calibrate(std::move(result), by);

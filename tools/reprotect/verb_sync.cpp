@@ -5,11 +5,9 @@
 #include "reprotect/units.hpp"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -18,6 +16,7 @@
 #include "cost_options.hpp"
 #include "estimate_text.hpp"
 #include "look.hpp"
+#include "missing_target.hpp"
 #include "remote_options.hpp"
 #include "report_text.hpp"
 #include "run.hpp"
@@ -26,46 +25,19 @@
 namespace reprotect::tool {
 namespace {
 
-// Under devtmpfs a name that is missing is a device that is missing; a file there would fill memory, and help nobody.
-void refuse_new_file_under_dev(const std::string& name) {
-    const auto path = named_path(name);
-    struct stat info {};
-    if (!path || ::stat(path->c_str(), &info) == 0 || errno != ENOENT) return;
-    std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::absolute(*path, ignored).parent_path();
-    const std::string real = std::filesystem::weakly_canonical(folder, ignored).string() + "/";
-    if (!real.starts_with("/dev/") || real.starts_with("/dev/shm/")) return;
-    throw make_error(error_kind::not_found, fmt::format("there is no device {}", name),
-                     {.device = name, .hint = "check its name with lsblk; a file is not created under /dev"});
-}
-
-// Whether a sync would make the target: a dry run must not promise what the sync refuses. A link that leads nowhere is there;
-// images inside files, and exports, are not made.
-bool could_be_made(const std::string& name) {
-    const auto path = named_path(name);
-    struct stat info {};
-    if (!path || path->empty() || path->back() == '/' || ::lstat(path->c_str(), &info) == 0) return false;
-    std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::absolute(*path, ignored).parent_path();
-    return ::access(folder.c_str(), W_OK | X_OK) == 0;
-}
-
 // The target, and its removal when this run created it and nothing came of it.
 class sync_target {
 public:
     explicit sync_target(const arguments& line) {
         const std::string& name = line.disks[1];
-        const bool dry_run = line.options.dry_run;
-        refuse_new_file_under_dev(name);
-        open_options how;
-        how.direct = line.direct;
-        how.mode = dry_run ? access::read_only : access::read_write;
-        how.create = !dry_run;
-        try {
-            disk_.emplace(open_device(name, how), line.target_allocation, "--target-allocation");
-        } catch (const error& problem) {
-            if (!dry_run || problem.kind() != error_kind::not_found || !could_be_made(name)) throw;
+        std::unique_ptr<device> found;
+        if (line.options.dry_run) {
+            found = open_target_to_read(name, line.direct);
+        } else {
+            refuse_new_file_under_dev(name);
+            found = open_device(name, {.mode = access::read_write, .direct = line.direct, .create = true});
         }
+        if (found) disk_.emplace(std::move(found), line.target_allocation, "--target-allocation");
     }
     ~sync_target() {
         if (disk_ && !kept_) remove_if_untouched(**disk_);
@@ -123,10 +95,15 @@ std::string why_ask_for_pull(state_store& records, const sync_target& opened) {
     return holds_data(*opened.get()) ? why + ", and the target is not blank" : "";
 }
 
+// Somebody is there to answer.
+bool may_ask(const arguments& line) {
+    return !line.yes && !line.options.dry_run && ::isatty(STDIN_FILENO) == 1;
+}
+
 // Whether to go on. Of a peer's target nothing is known here, so there a person is always asked.
 bool agreed(const arguments& line, const surroundings& around, state_store& records, const sync_request& request,
             const std::optional<sync_target>& target) {
-    if (line.yes || line.options.dry_run || ::isatty(STDIN_FILENO) != 1) return true;
+    if (!may_ask(line)) return true;
     const shown_disk source{line.disks[0], request.source};
     if (!target) {
         return confirm(fmt::format("This makes {} equal to {}", line.disks[1], line.disks[0]), source,
@@ -138,15 +115,19 @@ bool agreed(const arguments& line, const surroundings& around, state_store& reco
     return why.empty() || confirm(why, source, {line.disks[1], target->get()}, around);
 }
 
-// The estimate that was asked for, printed where the question will be.
+// The estimate that was asked for. Whoever is asked after it sees it, too, where the question will be: then it is what the question is
+// about.
 std::optional<looked_estimate> predict(const arguments& line, const disks_here& here, const sync_options& options,
                                        const surroundings& around) {
     if (!line.estimate.first) return std::nullopt;
     looked_estimate predicted = look(line, here, around, traffic_of_look(options));
+    const std::string shown = estimate_text(predicted.shown);
+    const bool asks = may_ask(line);
     if (!line.quiet) {
-        std::istringstream text(estimate_text(predicted.shown));
+        std::istringstream text(shown);
         for (std::string each; std::getline(text, each);) around.out.line(each);
     }
+    if (asks && (line.quiet || !console::is_terminal())) show_to_person(shown);
     return predicted;
 }
 
@@ -210,6 +191,11 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     if (!push) target.emplace(line);
     around.signals.set_messages("stopping: nothing was written", "quitting at once: nothing was written");
     const bool has_target = target && !target->created();
+    request.target = target ? target->get() : nullptr;
+    request.records = records.get();
+    request.cancel = around.signals.token();
+    // A look takes its time: what needs none comes first. What a peer refuses it tells when it is asked.
+    if (line.estimate.first && !line.remote.disk) check_sync(request);
     const auto predicted =
         predict(line, {request.source, has_target ? target->get() : nullptr}, request.options, around);
     if (predicted) request.options = with_limits_left(request.options, predicted->crossed);
@@ -218,10 +204,7 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     // A null disk is the peer's, so a missing one here needs somebody to stand in for it.
     memory_device missing(0, line.disks[1]);
     missing.mutable_properties().created = true;
-    request.target = target ? target->get() : nullptr;
     if (pull && request.target == nullptr) request.target = &missing;
-    request.records = records.get();
-    request.cancel = around.signals.token();
     sync_report report;
     {
         watched_run run(line, around,

@@ -35,6 +35,9 @@ struct shown_disk {
     device* disk = nullptr;  ///< null: a peer's
 };
 
+/// Shows text where `confirm` shows its question: also when standard error is redirected.
+void show_to_person(const std::string& text);
+
 /// Says why it asks (a sentence, as it is shown), shows both disks and the direction and asks for "yes". Throws `error`
 /// (interrupted) at a signal to stop. False: anything but "yes" was answered.
 bool confirm(const std::string& why, const shown_disk& source, const shown_disk& target, const surroundings& around);
