@@ -166,9 +166,14 @@ TEST_CASE("what is granted of a limit shrinks where saying which blocks they are
 TEST_CASE("a sync that has sent all is not stopped at its limit", "[sync][wire]") {
     far_rig rig(export_role::target, 40 * c);
     const auto stale = read_whole_file(rig.there);
+    const bool both = GENERATE(false, true);
+    rig.request.options.verify = GENERATE(verify_level::root, verify_level::reread);
     const auto run_with = [&](std::uint64_t egress_max) {
         write_whole_file(rig.there, stale);
-        rig.request.options.egress_max = egress_max;
+        if (both)
+            rig.request.options.traffic_max = {{{1u << 30, egress_max}}, "a made-up cost"};
+        else
+            rig.request.options.egress_max = egress_max;
         const sync_report report = rig.run();
         if (report.failure) {
             require_failure(report, error_kind::limit);

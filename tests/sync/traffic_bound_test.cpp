@@ -124,6 +124,10 @@ TEST_CASE("where digests use up what may come back, comparing stops", "[sync][wi
     bounded_rig rig(role, 48 << 20);
     const traffic_step least = traffic_minimum(rig.request.options);
     rig.request.options.traffic_max = {{{least.to_source, 1u << 30}}, "a made-up cost"};  // more would come back
+    // Nor is what nothing can come back for taken for what anything may.
+    if (GENERATE(false, true))
+        rig.request.options.traffic_max.steps.insert(rig.request.options.traffic_max.steps.begin(),
+                                                     traffic_step{0, 3u << 30});
     const sync_report report = rig.run();
     const error why = require_failure(report, error_kind::limit);
     CHECK_THAT(why.what(), Catch::Contains("a made-up cost"));
@@ -187,6 +191,18 @@ TEST_CASE("too low a bound on both directions is refused with what it must allow
         CHECK(why.kind() == error_kind::usage);
         CHECK_THAT(why.what(), Catch::Contains("a made-up cost"));
         CHECK_THAT(why.detail().hint, Catch::Contains("to the source"));
+    }
+}
+
+TEST_CASE("a target settles on no step under which it could not begin", "[sync]") {
+    const sync_options options;
+    const traffic_step least = traffic_minimum(options);
+    for (const std::uint64_t shared : {std::uint64_t{0}, std::uint64_t{1} << 20, std::uint64_t{1} << 50}) {
+        const traffic_bound bound{{{0, 1u << 30}, {least.to_source, 100'000'000}, {least.to_source * 2, 99'000'000}},
+                                  ""};
+        const traffic_step share = step_for_target(bound, options, shared);
+        CHECK(share.to_source >= least.to_source);
+        CHECK(share.to_target >= least.to_target);
     }
 }
 
