@@ -255,6 +255,15 @@ TEST_CASE("after a lost connection a sync is tried again, as often as told, and 
         require_failure(report, error_kind::limit);
         CHECK(rig.egress_left == std::vector<std::uint64_t>{2'000'000, 999'000});
         CHECK(report.to_target.total() == 1'802'000);
+        CHECK_THAT(report.failure->what(), Catch::Contains("were sent") && !Catch::Contains("under way"));
+    }
+    SECTION("what was not counted is called a guess where a limit is used up") {
+        memory_device here(c, "here");
+        rig.request.target = &here;
+        rig.request.options.egress_max = 2'000'000;
+        rig.attempts = {ended(1'700'000, lost())};
+        const error why = require_failure(rig.run(), error_kind::limit);
+        CHECK_THAT(why.what(), Catch::Contains("may have been under way"));
     }
     SECTION("a pause ends when the sync is stopped") {
         rig.how.first_pause = rig.how.longest_pause = 1h;
