@@ -114,6 +114,31 @@ TEST_CASE("a peer's disk that is sampled gives what it gives where it is, over T
     CHECK(server.count("session-failed") == 0);
 }
 
+TEST_CASE("a sync right after a look has its session, also where there is to be only one", "[sync][wire]") {
+    const temp_dir folder;
+    const std::string path = make_disk(folder);
+    server_rig server;
+    server.offer("disk", path, export_role::source);
+    server.options.once = GENERATE(false, true);
+    if (!server.options.once) server.options.sessions_max = 1;
+    server.start();
+    far_probed_disk far = probe_remote_disk(server.disk("disk"), {}, server.how());
+    check_same(far.disk->sample(some_stretches(), true, {}), far.disk->sample(some_stretches(), true, {}));
+    // It has not let go yet when the sync comes.
+    std::thread late([&] {
+        std::this_thread::sleep_for(200ms);
+        far.disk.reset();
+    });
+    memory_device here(disk_bytes, "here");
+    sync_request request;
+    request.target = &here;
+    const sync_report report = sync_with_remote(request, server.disk("disk"), server.how());
+    late.join();
+    require_ok(report);
+    CHECK(bytes_of(here) == read_whole_file(path));
+    if (server.options.once) CHECK_FALSE(server.wait());
+}
+
 TEST_CASE("what is more than one question may ask is asked in parts", "[sync][wire]") {
     const temp_dir folder;
     // Every second of many small blocks, and then more than 256 MiB at once, of which little is data.
