@@ -161,6 +161,7 @@ public:
     real_side() : other(network_), strand_(network_.get_executor()) {
         local_socket one(network_);
         boost::asio::local::connect_pair(one, other.socket);
+        one.set_option(boost::asio::socket_base::send_buffer_size(16 << 10));  // who takes little shows soon
         link.stream = make_stream(std::move(one));
         link.far_name = "the other side";
     }
@@ -205,8 +206,10 @@ awaitable<void> serve_once(connection* link, device* disk, sample_terms terms, s
 
 struct server_side : real_side {
     explicit server_side(device& disk, std::chrono::milliseconds patience = 20s,
-                         std::uint64_t kept_bytes = sampling_options{}.kept_bytes) {
+                         std::uint64_t kept_bytes = sampling_options{}.kept_bytes,
+                         std::chrono::milliseconds longest = sample_terms{}.longest) {
         sample_terms terms;
+        terms.longest = longest;
         terms.options.depth = 1;
         terms.options.kept_bytes = kept_bytes;
         terms.patience = patience;
@@ -218,6 +221,17 @@ struct server_side : real_side {
         other.say(frame_of(wire_sampler_hello{{}, kept_bytes}));
         const auto answer = other.hear();
         return answer && answer->kind == frame_kind::sampled_disk;
+    }
+    /// Of the first so many blocks.
+    std::uint64_t weighed(std::uint64_t count) {
+        std::vector<std::uint64_t> offsets;
+        for (std::uint64_t i = 0; i < count; ++i) offsets.push_back(i * block);
+        other.say(weigh_question(offsets));
+        const auto answer = other.hear();
+        if (!answer || answer->kind != frame_kind::weights) return UINT64_MAX;
+        std::uint64_t raw = 0;
+        for (const wire_weight& each : decode_weights(answer->payload).value()) raw += each.raw_bytes;
+        return raw;
     }
     std::stop_source stop;
     std::uint64_t read_bytes = 0;
@@ -262,9 +276,8 @@ TEST_CASE("a server refuses what no client may ask, and reads nothing for it", "
          {std::byte(73), std::byte{4}, std::byte{0}, std::byte{0}, std::byte{0x81}, std::byte{0x80}, std::byte{0x80},
           std::byte{0x08}},
          ""},
-        {"more filler than there may be", some_filler(filler_bytes_max + 1), "filler that there may not be", true,
-         false},
-        {"filler of nothing", no_filler(), "filler that there may not be", true, false},
+        {"more filler than there may be", some_filler(filler_bytes_max + 1), "filler that there may not be"},
+        {"filler of nothing", no_filler(), "filler that there may not be"},
         {"a block to be weighed twice", twice_weighed(), ""},
         {"a frame that is none",
          {std::byte{200}, std::byte{0}, std::byte{0}, std::byte{0}},
@@ -305,7 +318,10 @@ TEST_CASE("a question may overtake an answer, two may not", "[sync][wire]") {
     if (third) std::this_thread::sleep_for(50ms);  // or the second is answered before the third comes
     reading.open();
     unsigned answers = 0;
+    bool told = false;
     while (const auto frame = server.other.hear()) {
+        told = frame->kind == frame_kind::failed;
+        if (told) break;
         if (frame->kind != frame_kind::samples_end) continue;
         ++answers;
         if (answers == 2) break;
@@ -316,6 +332,7 @@ TEST_CASE("a question may overtake an answer, two may not", "[sync][wire]") {
     if (third) {
         require_failure(failure, error_kind::peer, "a question before the last one was answered");
         CHECK(answers == 0);
+        CHECK(told);
     } else {
         CHECK_FALSE(failure);
         CHECK(answers == 2);
@@ -391,8 +408,11 @@ TEST_CASE("a server ends with a client that says nothing, or takes nothing", "[s
         append_keep_alive(alive);
         if (GENERATE(false, true)) alive = some_filler(1);
         const auto begun = std::chrono::steady_clock::now();
-        while (server.other.say(alive) && std::chrono::steady_clock::now() - begun < 30s)
+        while (server.other.socket.available() == 0 && server.other.say(alive) &&
+               std::chrono::steady_clock::now() - begun < 30s)
             std::this_thread::sleep_for(5ms);
+        require_failure(told_by(server.other), error_kind::peer, "asked nothing");
+        server.other.end();
         require_failure(server.wait(), error_kind::peer, "asked nothing");
         CHECK(std::chrono::steady_clock::now() - begun < 30s);
     }
@@ -429,27 +449,129 @@ TEST_CASE("a server that is stopped stops reading", "[sync][wire]") {
 TEST_CASE("what is kept for weighing is bounded by both sides", "[sync][wire]") {
     memory_device disk = random_disk();
     disk.write(0, random_bytes(1, disk_bytes));
-    const auto [ours, theirs, kept] = GENERATE(table<std::uint64_t, std::uint64_t, std::uint64_t>(
-        {{2 * block, UINT64_MAX, 2}, {UINT64_MAX, 3 * block, 3}, {UINT64_MAX, 0, 0}, {100 * block, 100 * block, 5}}));
+    const auto [ours, theirs, told] =
+        GENERATE(table<std::uint64_t, std::uint64_t, std::uint64_t>({{24 * block, UINT64_MAX, 16},
+                                                                     {UINT64_MAX, 36 * block, 32},
+                                                                     {UINT64_MAX, 0, 0},
+                                                                     {100 * block, 100 * block, 60}}));
     server_side server(disk, 20s, ours);
     REQUIRE(server.greet(theirs));
-    server.other.say(sample_question({{0, 5 * block}}, true));
+    server.other.say(sample_question({{0, 60 * block}}, true));
     while (const auto frame = server.other.hear())
         if (frame->kind == frame_kind::samples_end) break;
-    server.other.say(weigh_question({0, block, 2 * block, 3 * block, 4 * block}));
-    const auto answer = server.other.hear();
-    REQUIRE(answer);
-    REQUIRE(answer->kind == frame_kind::weights);
-    const auto weights = decode_weights(answer->payload);
-    REQUIRE(weights.has_value());
-    std::uint64_t raw = 0;
-    for (const wire_weight& each : *weights) raw += each.raw_bytes;
-    CHECK(raw == kept * block);
+    CHECK(server.weighed(60) == told * block);
+}
+
+TEST_CASE("what a few blocks weigh is told to nobody", "[sync][wire]") {
+    memory_device disk = random_disk();
+    disk.write(0, random_bytes(1, disk_bytes));
+    server_side server(disk);
+    REQUIRE(server.greet());
+    server.other.say(sample_question({{0, 60 * block}}, true));
+    while (const auto frame = server.other.hear())
+        if (frame->kind == frame_kind::samples_end) break;
+    CHECK(server.weighed(1) == 0);
+    CHECK(server.weighed(11) == 0);
+    CHECK(server.weighed(12) == 12 * block);
+    CHECK(server.weighed(16 + 11) == 16 * block);  // a batch, and what is left over
+    CHECK(server.weighed(16 + 12) == 28 * block);
+}
+
+TEST_CASE("a server answers no more than a probe asks, and tells why", "[sync][wire]") {
+    memory_device disk = random_disk();
+    disk.write(0, random_bytes(1, disk_bytes));
+    server_side server(disk, 20s, 1 << 20);
+    REQUIRE(server.greet());
+    bytes question;
+    std::string why;
+    std::uint64_t least = 0, most = 0;
+    SECTION("of the layout") {
+        question = layout_question();
+        why = "the layout again and again";
+        least = most = 8;
+    }
+    SECTION("of blocks") {
+        question = sample_question({{0, disk_bytes}});
+        why = "more to be sampled than there is on the disk";
+        least = 1;
+        most = 1 + (16 << 20) / disk_bytes;
+    }
+    SECTION("of weights") {
+        std::vector<std::uint64_t> offsets;
+        for (std::uint64_t i = 0; i < blocks; ++i) offsets.push_back(i * block);
+        question = weigh_question(offsets);
+        why = "the same blocks to be weighed again and again";
+        least = 4;
+        most = (4ull * (1 << 20) + weigh_blocks_max * std::uint64_t{block}) / disk_bytes;
+    }
+    SECTION("of filler") {
+        question = frame_of(wire_echo_wish{filler_bytes_max});
+        why = "filler without end";
+        least = most = 24;
+    }
+    std::uint64_t answers = 0;
+    std::optional<error> told;
+    while (!told && answers < 1000) {
+        server.other.say(question);
+        for (auto frame = server.other.hear(); frame; frame = server.other.hear()) {
+            if (frame->kind == frame_kind::failed) told = std::get<failed>(*decode(frame->kind, frame->payload)).why;
+            const bool last = frame->kind == frame_kind::allocation || frame->kind == frame_kind::samples_end ||
+                              frame->kind == frame_kind::weights || frame->kind == frame_kind::echo;
+            answers += last ? 1 : 0;
+            if (last || told) break;
+        }
+    }
+    server.other.end();
+    require_failure(told, error_kind::peer, why);
+    require_failure(server.wait(), error_kind::peer, why);
+    CHECK(answers >= least);
+    CHECK(answers <= most);
+}
+
+TEST_CASE("a server lets nobody look for ever", "[sync][wire]") {
+    memory_device memory = random_disk();
+    hooked_device disk(memory, [&](device_call call, extent) {
+        if (call == device_call::read) std::this_thread::sleep_for(20ms);
+    });
+    server_side server(disk, 20s, 1 << 20, 500ms);
+    REQUIRE(server.greet());
+    const bool idle = GENERATE(false, true);
+    const auto begun = std::chrono::steady_clock::now();
+    std::optional<error> told;
+    while (!told && std::chrono::steady_clock::now() - begun < 20s) {
+        if (!idle) server.other.say(sample_question({{0, block}}));
+        while (const auto frame = server.other.hear()) {
+            if (frame->kind == frame_kind::failed) told = std::get<failed>(*decode(frame->kind, frame->payload)).why;
+            if (told || frame->kind == frame_kind::samples_end) break;
+        }
+    }
+    server.other.end();
+    require_failure(told, error_kind::peer, "for longer than it may");
+    require_failure(server.wait(), error_kind::peer, "for longer than it may");
+    CHECK(std::chrono::steady_clock::now() - begun < 10s);
+}
+
+TEST_CASE("who takes what was asked for slowly, and yet takes it, is given up", "[sync][wire]") {
+    memory_device disk = random_disk();
+    server_side server(disk, 100ms);
+    REQUIRE(server.greet());
+    server.other.say(frame_of(wire_echo_wish{filler_bytes_max}));
+    bytes alive;
+    append_keep_alive(alive);
+    const auto begun = std::chrono::steady_clock::now();
+    std::vector<std::byte> piece(8192);
+    boost::system::error_code failure;
+    while (!failure && server.other.say(alive) && std::chrono::steady_clock::now() - begun < 30s) {
+        std::this_thread::sleep_for(10ms);  // 800 KB a second, of 16 MiB
+        server.other.socket.read_some(boost::asio::buffer(piece), failure);
+    }
+    require_failure(server.wait(), error_kind::peer, "took what was sent too slowly");
+    CHECK(std::chrono::steady_clock::now() - begun < 20s);
 }
 
 namespace {
 
-enum class asked { allocation, sample, weigh, echo };
+enum class asked { allocation, sample, weigh, echo, filler };
 
 // Greets, then asks one thing.
 awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds patience) {
@@ -468,6 +590,8 @@ awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds
         co_await client.sample(stretches, false, &samples);
     } else if (what == asked::weigh) {
         co_await client.weigh(offsets, &batches);
+    } else if (what == asked::filler) {
+        co_await client.exchange_filler(filler_bytes_max, 0, &seconds);
     } else {
         co_await client.exchange_filler(1000, 2000, &seconds);
     }
@@ -589,6 +713,20 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
         client_side client(asked::weigh, 200ms);
         REQUIRE(client.question());
         require_failure(client.wait(), error_kind::peer, "nothing was heard");
+    }
+    SECTION("it takes slowly what is sent to it") {
+        client_side client(asked::filler, 100ms);
+        client.other.hear();
+        client.other.say(frame_of(wire_sampled_disk{{}, disk_bytes}));
+        const auto begun = std::chrono::steady_clock::now();
+        std::vector<std::byte> piece(8192);
+        boost::system::error_code failure;
+        while (!failure && std::chrono::steady_clock::now() - begun < 30s) {
+            std::this_thread::sleep_for(10ms);  // 800 KB a second, of 16 MiB
+            client.other.socket.read_some(boost::asio::buffer(piece), failure);
+        }
+        require_failure(client.wait(), error_kind::peer, "took what was sent too slowly");
+        CHECK(std::chrono::steady_clock::now() - begun < 20s);
     }
     SECTION("signs of life for ever, or an answer that never ends, which it answers meanwhile") {
         const asked what = GENERATE(asked::weigh, asked::echo);
