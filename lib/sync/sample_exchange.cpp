@@ -9,13 +9,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <functional>
-#include <thread>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -23,7 +20,8 @@
 #include "base/utf8.hpp"
 #include "codec/digester.hpp"
 #include "codec/random.hpp"
-#include "wire/deadline.hpp"
+#include "sync/errand.hpp"
+#include "sync/timed_frames.hpp"
 #include "wire/message_codec.hpp"
 #include "wire/opening.hpp"
 
@@ -34,11 +32,9 @@ using boost::asio::awaitable;
 using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
-constexpr unsigned silence_factor = 60;           // as in a session
-constexpr std::size_t moved_at_once = 16 * 1024;  // guessed: so much passes within the patience over any link
-constexpr auto parting_patience = 5s;             // guessed: a refusal should arrive, and cost little
-constexpr std::size_t runs_per_query = 4096;      // of the device
-constexpr std::size_t runs_at_once = 12 * 1024;   // a frame or two
+constexpr auto parting_patience = 5s;            // guessed: a refusal should arrive, and cost little
+constexpr std::size_t runs_per_query = 4096;     // of the device
+constexpr std::size_t runs_at_once = 12 * 1024;  // a frame or two
 // What one client may have of a disk: a probe reads no block twice, asks for the layout once, and weighs some of what it read.
 constexpr std::uint64_t layouts_max = 8;                  // a guess
 constexpr std::uint64_t sampled_beyond_bytes = 16 << 20;  // a guess: over the disk's size
@@ -52,80 +48,6 @@ constexpr std::chrono::milliseconds silence_max = 1s;  // as in a session
 
 std::chrono::milliseconds say_something_every(std::chrono::milliseconds patience) {
     return std::min(patience / 4, silence_max);
-}
-
-struct incoming {
-    frame_kind kind = frame_kind::keep_alive;
-    std::vector<std::byte> payload;
-    std::string ended;  // how the connection did before a frame began; empty: here is one
-};
-
-error broken(const connection& link, const std::string& what) {
-    return error(error_kind::peer, link.far_name + " broke the rules of the wire: " + what, {.operation = "receive"});
-}
-
-error lost(const connection& link, const std::string& why) {
-    return error(error_kind::peer, "the connection to " + link.far_name + " was lost: " + why,
-                 {.operation = "receive"});
-}
-
-// Throws `error`, also where nothing comes within the patience.
-awaitable<incoming> receive_frame(const connection* link, std::chrono::milliseconds patience) {
-    const auto on = co_await boost::asio::this_coro::executor;
-    deadline<byte_stream> limit(on, *link->stream, patience);
-    incoming frame;
-    bool begun = false;
-    std::string failure;
-    try {
-        std::array<std::byte, frame_header_bytes> head{};
-        const std::span<std::byte> first(head);
-        co_await read_all(*link->stream, first);
-        begun = true;
-        const wire_result<frame_header> header = decode_header(head);
-        if (!header) throw broken(*link, header.error().message());
-        frame.kind = header->kind;
-        frame.payload.resize(header->length);
-        for (std::size_t at = 0; at < frame.payload.size(); at += moved_at_once) {
-            limit.extend(patience);
-            const auto part = std::span(frame.payload).subspan(at, std::min(moved_at_once, frame.payload.size() - at));
-            co_await read_all(*link->stream, part);
-        }
-    } catch (const boost::system::system_error& why) {
-        failure = why.code().message();
-    }
-    if (failure.empty()) co_return frame;
-    if (limit.passed())
-        throw error(error_kind::peer, "nothing was heard from " + link->far_name, {.operation = "receive"});
-    if (begun) throw lost(*link, failure);
-    frame.ended = failure;
-    co_return frame;
-}
-
-// However it is taken, all of it by `until`.
-awaitable<void> send_all(const connection* link, std::span<const std::byte> bytes, std::chrono::milliseconds patience,
-                         steady::time_point until) {
-    const auto on = co_await boost::asio::this_coro::executor;
-    const auto left = [patience, until] {
-        const auto most = std::chrono::ceil<std::chrono::milliseconds>(until - steady::now());
-        return std::clamp(most, std::chrono::milliseconds(0), patience);
-    };
-    deadline<byte_stream> limit(on, *link->stream, left());
-    std::string failure;
-    try {
-        for (std::size_t at = 0; at < bytes.size(); at += moved_at_once) {
-            if (at != 0) limit.extend(left());
-            const auto part = bytes.subspan(at, std::min(moved_at_once, bytes.size() - at));
-            co_await write_all(*link->stream, part);
-        }
-    } catch (const boost::system::system_error& why) {
-        failure = why.code().message();
-    }
-    if (failure.empty()) co_return;
-    throw error(error_kind::peer,
-                limit.passed() ? link->far_name + (steady::now() < until ? " took nothing of what was sent"
-                                                                         : " took what was sent too slowly")
-                               : "the connection to " + link->far_name + " was lost: " + failure,
-                {.operation = "send"});
 }
 
 // What no link makes smaller.
@@ -161,40 +83,6 @@ std::uint64_t blocks_in(const extent& range, const geometry& shape) {
 }
 
 // ---- the server ----
-
-// A thread that does one thing, and what it leaves for the coroutine that waits for it.
-class errand {
-public:
-    using work = std::function<void(std::stop_token)>;
-
-    errand(work what, std::stop_source stop, std::string device, std::function<void()> then)
-        : stop_(std::move(stop)),
-          thread_([this, what = std::move(what), device = std::move(device), then = std::move(then)] {
-              try {
-                  what(stop_.get_token());
-              } catch (...) {
-                  failure_ = caught_error(device);
-              }
-              over_ = true;
-              then();
-          }) {}
-    errand(const errand&) = delete;
-    errand& operator=(const errand&) = delete;
-    ~errand() {
-        if (!over_) stop_.request_stop();
-        thread_.join();
-    }
-
-    bool over() const noexcept { return over_; }
-    /// Once it is over.
-    const std::optional<error>& failure() const noexcept { return failure_; }
-
-private:
-    std::atomic<bool> over_ = false;
-    std::optional<error> failure_;
-    std::stop_source stop_;
-    std::thread thread_;
-};
 
 class sample_server {
 public:
@@ -478,18 +366,18 @@ awaitable<void> sample_server::tell_samples(wire_sample_wish wish) {
 }
 
 awaitable<void> sample_server::tell_weights(std::vector<std::uint64_t> offsets) {
-    // One question more than what may be kept: who was kept nothing for may ask, too.
-    weighed_bytes_ += offsets.size() * std::uint64_t{shape_.block_bytes};
-    if (weighed_bytes_ > weighed_per_kept * kept_bytes_ + weigh_blocks_max * std::uint64_t{shape_.block_bytes})
+    if (weighed_bytes_ > weighed_per_kept * kept_bytes_)
         throw broken(link_, "the same blocks to be weighed again and again");
     std::vector<packed_batch> batches;
     errand::work weigh = [&](const std::stop_token& stop) { batches = probed_->weigh(offsets, stop); };
     co_await aside(std::move(weigh));
     std::vector<wire_weight> weights;
     const std::uint64_t least = std::min(weight_blocks_least * shape_.block_bytes, weight_bytes_least);
-    for (const packed_batch& each : batches)
+    for (const packed_batch& each : batches) {
+        weighed_bytes_ += each.raw_bytes;
         if (each.raw_bytes >= least)
             weights.push_back({each.raw_bytes, each.packed_bytes, as_us(each.processor_seconds)});
+    }
     append_weights(out_, weights);
     co_await send_out();
 }
