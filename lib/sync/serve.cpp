@@ -29,6 +29,7 @@
 #include "sync/discretion.hpp"
 #include "sync/exports.hpp"
 #include "sync/map_exchange.hpp"
+#include "sync/on_worker.hpp"
 #include "sync/sample_exchange.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
@@ -118,29 +119,6 @@ private:
     memory_device nothing_;
     device_properties properties_;
 };
-
-// Runs a function on the workers and comes back with what it returned or threw.
-template <typename Function>
-auto on_worker(const worker_executor& workers, Function function) {
-    using result = decltype(function());
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void(std::exception_ptr, result)>(
-        [workers, function = std::move(function)](auto&& handler) mutable {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::forward<decltype(handler)>(handler));
-            boost::asio::post(workers, [shared, function = std::move(function)]() mutable {
-                std::exception_ptr failure;
-                result value{};
-                try {
-                    value = function();
-                } catch (...) {
-                    failure = std::current_exception();
-                }
-                auto on = boost::asio::get_associated_executor(*shared);
-                auto kept = std::make_shared<result>(std::move(value));
-                boost::asio::post(on, [shared, failure, kept] { std::move (*shared)(failure, std::move(*kept)); });
-            });
-        },
-        use_awaitable);
-}
 
 // As for a local sync, a dry run takes a missing target as one that holds nothing.
 std::unique_ptr<device> open_for(const std::string& name, const open_options& how, bool dry_push) {

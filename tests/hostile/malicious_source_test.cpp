@@ -100,19 +100,6 @@ void disagree(liar& it) {
     it.hear(preamble_bytes);
 }
 
-// Until nobody takes it any more.
-template <typename Frame>
-void flood(liar& it, const Frame& what) {
-    std::vector<std::byte> many;
-    for (int i = 0; i < 1000; ++i) append(many, what);
-    while (true) it.say(many);
-}
-void flood_with_life(liar& it) {
-    std::vector<std::byte> many;
-    for (int i = 0; i < 1000; ++i) append_keep_alive(many);
-    while (true) it.say(many);
-}
-
 const breach<liar> table[] = {
     // ---- versions and sides ----
     {"somebody who speaks HTTP", [](liar& it) { it.say("HTTP/1.1 400 Bad Request\r\n\r\n"); },
@@ -553,54 +540,6 @@ const breach<liar> table[] = {
          for (int i = 0; i < 100; ++i) it.say(many);
      },
      "more beside its messages than there may be"},
-    {"warnings without end, when all is done",
-     [](liar& it) {
-         it.be_told_digests();
-         for (std::uint64_t chunk = 0; chunk < it.shape.chunk_count(); ++chunk) it.say(it.true_data(chunk));
-         it.say_end();
-         it.hear_frame(frame_kind::applied);
-         flood(it, wire_notice{std::string(4000, 'w')});
-     },
-     "more beside its messages than there may be",
-     {.valid_data = true}},
-    {"signs of life before a hello, where they are paid for",
-     [](liar& it) {
-         it.open();
-         flood_with_life(it);
-     },
-     "stopped before more than 262144 bytes",
-     {.kind = error_kind::limit, .egress_max = 256 << 10}},
-    {"signs of life without end, where they are paid for",
-     [](liar& it) {
-         it.be_told_digests();
-         flood_with_life(it);
-     },
-     "stopped before more than 262144 bytes",
-     {.kind = error_kind::limit, .egress_max = 256 << 10}},
-    {"warnings without end, where they are paid for",
-     [](liar& it) {
-         it.be_told_digests();
-         flood(it, wire_notice{std::string(4000, 'w')});
-     },
-     "stopped before more than 262144 bytes",
-     {.kind = error_kind::limit, .egress_max = 256 << 10}},
-    {"signs of progress without end, where they are paid for",
-     [](liar& it) {
-         it.be_told_digests();
-         flood(it, wire_status{});
-     },
-     "stopped before more than 262144 bytes",
-     {.kind = error_kind::limit, .egress_max = 256 << 10}},
-    {"signs of progress without end, where they are paid for, when all is done",
-     [](liar& it) {
-         it.be_told_digests();
-         for (std::uint64_t chunk = 0; chunk < it.shape.chunk_count(); ++chunk) it.say(it.true_data(chunk));
-         it.say_end();
-         it.hear_frame(frame_kind::applied);
-         flood(it, wire_status{});
-     },
-     "stopped before more than 524288 bytes",
-     {.kind = error_kind::limit, .valid_data = true, .egress_max = 512 << 10}},
     {"signs of life without end",
      [](liar& it) {
          it.greet();

@@ -84,19 +84,6 @@ void disagree(liar& it) {
     it.hear(preamble_bytes);
 }
 
-// Until nobody takes it any more.
-template <typename Frame>
-void flood(liar& it, const Frame& what) {
-    std::vector<std::byte> many;
-    for (int i = 0; i < 1000; ++i) append(many, what);
-    while (true) it.say(many);
-}
-void flood_with_life(liar& it) {
-    std::vector<std::byte> many;
-    for (int i = 0; i < 1000; ++i) append_keep_alive(many);
-    while (true) it.say(many);
-}
-
 const breach<liar> table[] = {
     // ---- the opening ----
     {"somebody who speaks ssh", [](liar& it) { it.say("SSH-2.0-OpenSSH_9.2p1 Debian\r\n"); },
@@ -438,52 +425,6 @@ const breach<liar> table[] = {
      },
      "stopped before what may come back was exceeded",
      {.kind = error_kind::limit, .valid_data = true, .back_max = 2 << 20}},
-    {"warnings without end",
-     [](liar& it) {
-         it.greet();
-         flood(it, wire_notice{std::string(4000, 'w')});
-     },
-     "more beside its messages than there may be"},
-    {"signs of life without end, in place of a hello",
-     [](liar& it) {
-         it.be_greeted();
-         flood_with_life(it);
-     },
-     "more beside its messages than there may be"},
-    {"warnings without end, where they are paid for",
-     [](liar& it) {
-         it.greet();
-         flood(it, wire_notice{std::string(4000, 'w')});
-     },
-     "stopped before what may come back was exceeded",
-     {.kind = error_kind::limit, .back_max = 2 << 20}},
-    {"signs of life without end, where they are paid for",
-     [](liar& it) {
-         it.greet();
-         flood_with_life(it);
-     },
-     "stopped before what may come back was exceeded",
-     {.kind = error_kind::limit, .back_max = 2 << 20}},
-    {"warnings without end, where they are paid for, when the source has said its goodbye",
-     [](liar& it) {
-         it.be_sent_all();
-         it.say_applied();
-         it.hear_frame(frame_kind::goodbye);
-         flood(it, wire_notice{std::string(4000, 'w')});
-     },
-     "stopped before what may come back was exceeded",
-     {.kind = error_kind::limit, .valid_data = true, .back_max = 2 << 20}},
-    {"signs of progress without end, when the source has said its goodbye",
-     [](liar& it) {
-         it.be_sent_all();
-         it.say_applied();
-         it.hear_frame(frame_kind::goodbye);
-         wire_status status;
-         status.counts = target_counts{};
-         flood(it, status);
-     },
-     "more beside its messages than there may be",
-     {.valid_data = true}},
 };
 
 // Each takes its time: all of them at once.
