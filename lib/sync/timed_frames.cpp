@@ -74,11 +74,11 @@ awaitable<void> send_all(const connection* link, std::span<const std::byte> byte
         failure = why.code().message();
     }
     if (failure.empty()) co_return;
-    throw error(error_kind::peer,
-                limit.passed() ? link->far_name + (steady::now() < until ? " took nothing of what was sent"
-                                                                         : " took what was sent too slowly")
-                               : "the connection to " + link->far_name + " was lost: " + failure,
-                {.operation = "send"});
+    // It may have been closed for that between one call and the next.
+    std::string why = "the connection to " + link->far_name + " was lost: " + failure;
+    if (limit.passed()) why = link->far_name + " took nothing of what was sent";
+    if (steady::now() >= until) why = link->far_name + " took what was sent too slowly";
+    throw error(error_kind::peer, why, {.operation = "send"});
 }
 
 }  // namespace reprotect

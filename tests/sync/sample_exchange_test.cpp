@@ -235,7 +235,7 @@ TEST_CASE("what may cross for a far disk is a limit, and what crossed is counted
         const link_traffic most = back ? link_traffic{UINT64_MAX, 40'000} : link_traffic{20'000, UINT64_MAX};
         far_probed_disk far = probe_remote_disk(server.disk("disk"), {}, server.how(), {}, most);
         const auto ask = [&] {
-            for (unsigned i = 0; i < 10'000; ++i) far.disk->sample(some_stretches(), false, {});
+            for (unsigned i = 0; i < 10'000; ++i) far.disk->sample(std::vector<extent>{{0, block}}, false, {});
         };
         require_failure(failure_of(ask), error_kind::limit, "more than may cross");
         CHECK(within(traffic_of(*far.disk), most));
