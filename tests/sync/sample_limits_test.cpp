@@ -118,7 +118,7 @@ TEST_CASE("a server lets nobody look for ever", "[sync][wire]") {
 
 TEST_CASE("who takes what was asked for slowly, and yet takes it, is given up", "[sync][wire]") {
     memory_device disk = random_disk();
-    server_side server(disk, 100ms);
+    server_side server(disk, 10s, 1 << 20, 2s);
     REQUIRE(server.greet());
     server.other.say(frame_of(wire_echo_wish{filler_bytes_max}));
     bytes alive;

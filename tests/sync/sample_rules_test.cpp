@@ -359,8 +359,9 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
             std::this_thread::sleep_for(10ms);  // 800 KB a second, of 16 MiB
             client.other.socket.read_some(boost::asio::buffer(piece), failure);
         }
-        require_failure(client.wait(), error_kind::peer, "took what was sent too slowly");
-        CHECK(std::chrono::steady_clock::now() - begun < 20s);
+        require_failure(client.wait(), error_kind::peer,
+                        "took ");  // too slowly; on a busy machine also nothing for a while
+        CHECK(std::chrono::steady_clock::now() - begun < 15s);
     }
     SECTION("signs of life for ever, or an answer that never ends, which it answers meanwhile") {
         const asked what = GENERATE(asked::weigh, asked::echo);
