@@ -55,9 +55,11 @@ struct server_options {
     bool insecure_plaintext = false;  ///< no TLS; addresses of this machine alone
     /// Which exports a name (of a key or certificate) may use; empty: everyone all of them. A name that is not in it: none.
     std::map<std::string, std::vector<std::string>> allowed;
-    std::size_t sessions_max = 64;        ///< at once; each takes up to `options.memory_bytes`
+    /// At once, those included that only look. Each takes up to `options.memory_bytes`; of a look, half of it and 64 MiB at most is what it
+    /// keeps to be weighed, and beside that it takes 256 KiB for each read in flight (`options.depth`) and up to 28 MiB for an answer.
+    std::size_t sessions_max = 64;
     unsigned connections_max = 16;        ///< of one session, 1 to 16
-    bool once = false;                    ///< one session, then the end
+    bool once = false;                    ///< one session, then the end; a sample that is taken before it is none
     bool direct = false;                  ///< open the disks past the page cache
     sync_options options;                 ///< depth, threads and memory of each session; the rest is the peers' to say
     state_store* records = nullptr;       ///< of targets here

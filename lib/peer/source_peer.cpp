@@ -15,7 +15,11 @@ constexpr std::uint64_t allocation_grain = 64 * 1024;
 constexpr std::size_t runs_per_message = 1024;
 constexpr std::uint64_t proofs_per_message = 1024;
 constexpr std::uint64_t ahead_max = 64 * 1024;  // a guess: 16 times what a target takes by default
-constexpr std::size_t resends_max = 4096;       // a guess: each stands for a 40-bit collision or a stale read
+// Of what a limit does not hand out piece by piece, as it does payload: estimated for each, and so much between two looks at what is
+// left, whatever a target grants.
+constexpr std::uint64_t run_bytes = 12, proof_bytes = 20, data_head_bytes = 48, block_run_bytes = 4;
+constexpr std::uint64_t described_max = 32 * 1024;
+constexpr std::size_t resends_max = 4096;  // a guess: each stands for a 40-bit collision or a stale read
 
 void append_block(std::vector<block_run>& runs, std::uint32_t block, bool zero) {
     if (!runs.empty() && runs.back().zero == zero && runs.back().first + runs.back().count == block)
@@ -67,6 +71,8 @@ std::optional<action> source_peer::next_action() {
 
 void source_peer::handle(event&& what) {
     if (finished_) return;  // late answers to work that was under way
+    paused_ = false;
+    described_ = 0;
     std::visit([this](auto&& inner) { on(std::forward<decltype(inner)>(inner)); }, std::move(what));
     if (!finished_) advance();
 }
@@ -112,12 +118,13 @@ void source_peer::take(hello&& what) {
 
 void source_peer::advance_allocation() {
     const std::uint64_t size = config_.shape.disk_bytes;
-    while (!unsent_runs_.empty() && runs_sent_ < runs_granted_) {
+    while (!unsent_runs_.empty() && runs_sent_ < runs_granted_ && may_describe()) {
         allocation out;
         while (!unsent_runs_.empty() && runs_sent_ < runs_granted_ && out.runs.size() < runs_per_message) {
             out.runs.push_back(unsent_runs_.front());
             unsent_runs_.pop_front();
             ++runs_sent_;
+            described_ += run_bytes;
         }
         emit(std::move(out));
     }
@@ -194,6 +201,11 @@ void source_peer::take(chunk_digests&& what) {
         next_entry_chunk_ += entry.count;
         entries_.push_back({std::move(entry), entries_received_++});
     }
+}
+
+bool source_peer::may_describe() noexcept {
+    paused_ = paused_ || (bounded_ && described_ >= described_max);
+    return !paused_;
 }
 
 bool source_peer::may_read() const noexcept {
@@ -410,8 +422,10 @@ void source_peer::advance_ready() {
         if (state.bytes && bytes_sent_ >= bytes_granted_) return;
         if (state.resent || config_.reread) regroup(chunk, state);
         const std::uint64_t payload = payload_bytes(config_.shape, chunk, state.changed);
-        held_back_ = payload != 0 && bytes_sent_ + payload > payload_allowed_;
-        if (held_back_) return;
+        const std::uint64_t describing = data_head_bytes + state.changed.size() * block_run_bytes;
+        held_back_ = bounded_ && bytes_sent_ + payload + describing > payload_allowed_;
+        if (held_back_ || !may_describe()) return;
+        described_ += describing;
         ready_.pop_front();
         chunk_data out;
         out.chunk = chunk;
@@ -451,6 +465,7 @@ void source_peer::on(payload_released&&) {
 
 void source_peer::on(payload_allowed&& what) {
     payload_allowed_ = what.bytes;
+    bounded_ = true;
 }
 
 void source_peer::drop_buffer(pending_chunk& state) {
@@ -540,7 +555,7 @@ void source_peer::take(applied&& what) {
 
 void source_peer::advance_proofs() {
     const std::uint64_t chunks = config_.shape.chunk_count();
-    while (proving_ && proof_next_ < chunks && proof_next_ < proof_granted_) {
+    while (proving_ && proof_next_ < chunks && proof_next_ < proof_granted_ && may_describe()) {
         proof out;
         out.first_chunk = proof_next_;
         const std::uint64_t end = std::min({chunks, proof_granted_, proof_next_ + proofs_per_message});
@@ -551,8 +566,13 @@ void source_peer::advance_proofs() {
             if (stored) out.digests.push_back(*value);
         }
         out.count = proof_next_ - out.first_chunk;
+        described_ += proof_bytes * (1 + out.digests.size());
         emit(std::move(out));
     }
+}
+
+std::uint64_t source_peer::proofs_left() const noexcept {
+    return config_.reread && config_.mode == session_mode::sync ? config_.shape.chunk_count() - proof_next_ : 0;
 }
 
 void source_peer::take(proved&& what) {

@@ -66,6 +66,12 @@ public:
     bool wants_data_credit() const noexcept { return data_sent_ >= data_granted_ || bytes_sent_ >= bytes_granted_; }
     /// Something could be sent but for `payload_allowed`.
     bool is_held_back() const noexcept { return held_back_; }
+    /// Once it was told what is allowed, it says so much at once and no more of what is no payload; the same told again lets it go on.
+    bool is_paused() const noexcept { return paused_; }
+    /// It has ended its data, and all of it was sent. It may be asked for some of it again.
+    bool has_ended_data() const noexcept { return root_.has_value(); }
+    /// Chunks whose proofs are still to be sent.
+    std::uint64_t proofs_left() const noexcept;
     std::uint64_t sent_payload_bytes() const noexcept { return bytes_sent_; }
     /// Below, the target holds what an earlier session sent: it is not looked at.
     std::uint64_t finished_bytes() const noexcept { return finished_bytes_; }
@@ -128,6 +134,7 @@ private:
     void advance_proofs();
 
     bool may_read() const noexcept;
+    bool may_describe() noexcept;
     void begin_chunk(const digest_entry& entry, std::uint64_t chunk);
     void emit_read(std::uint64_t chunk, pending_chunk& state, extent_set data, bool again);
     void compare_chunk(pending_map::iterator at);
@@ -184,6 +191,9 @@ private:
     std::uint64_t bytes_granted_ = 0;
     std::uint64_t payload_allowed_ = std::numeric_limits<std::uint64_t>::max();
     bool held_back_ = false;
+    bool bounded_ = false;
+    bool paused_ = false;
+    std::uint64_t described_ = 0;  // bytes, about, that this event gave beside payloads
     std::uint64_t finished_bytes_ = 0;
     std::set<std::uint64_t> resent_;
     bool end_current_ = false;  // the last end_of_data still tells the truth

@@ -15,7 +15,6 @@ namespace reprotect {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto let_go_within = 500ms;  // guessed: to close a disk takes a few milliseconds
 
 [[noreturn]] void misconfigured(const std::string& what, const std::string& hint) {
     throw error(error_kind::usage, what, {.operation = "listen", .hint = hint});
@@ -23,10 +22,10 @@ constexpr auto let_go_within = 500ms;  // guessed: to close a disk takes a few m
 
 }  // namespace
 
-boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who) {
+boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who,
+                                                   std::chrono::steady_clock::time_point until) {
     const auto on = co_await boost::asio::this_coro::executor;
     boost::asio::steady_timer pause(on);
-    const auto until = std::chrono::steady_clock::now() + let_go_within;
     while (true) {
         std::optional<export_lease> taken;
         std::optional<error> refused;

@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -50,9 +51,12 @@ private:
     std::map<std::string, std::shared_ptr<use>> uses_;  // shared with the leases, which may outlive the table
 };
 
-/// As `export_table::lease`, on the table's thread. A session that is over lets go of its disk a moment after its goodbye: so who comes
-/// right after it is not refused at once where somebody has the disk.
-boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who);
+/// A session that is over lets go of its disk a moment after its goodbye: who comes right after it waits so long for what it had.
+inline constexpr std::chrono::milliseconds let_go_within{500};  // guessed: to close a disk takes a few milliseconds
+
+/// As `export_table::lease`, on the table's thread; where somebody has the disk, again until then.
+boost::asio::awaitable<export_lease> lease_in_time(export_table* exports, wire_request wish, authenticated_client who,
+                                                   std::chrono::steady_clock::time_point until);
 
 /// Whether the server's disk is to be written to.
 bool writes(const wire_request& wish);

@@ -27,11 +27,16 @@ using namespace std::chrono_literals;
 
 constexpr auto status_every = 500ms;  // guessed: a progress bar looks alive, and an hour costs 300 KB
 constexpr std::uint64_t status_every_written = 1 << 20;  // guessed: some 30 bytes each
+constexpr auto status_pause = 10ms;                      // or a fast disk would say more than the other side takes
 constexpr std::size_t changes_per_frame = 8192;
 // Of a limit on what is sent: for handshakes of more lanes, what else a side says, and its last words. A guess.
 constexpr std::uint64_t egress_reserve = 96 << 10;
 // Of a bound on both directions, once all was sent: for what the other side still says of it. The same guess.
 constexpr std::uint64_t last_words_reserve = 96 << 10;
+// Of either, once all was sent: for what the source itself still says.
+constexpr std::uint64_t parting_reserve = 16 << 10;
+// A window of proofs is kept in reserve, too: 16 bytes each, and where some chunks are zero a message for every two.
+constexpr std::uint64_t proof_bytes = 24, proofs_reserved = 4096;
 constexpr std::size_t changes_max = std::size_t{1} << 24;  // a guess: half a GiB of them
 
 std::uint64_t microseconds(double seconds) {
@@ -74,8 +79,6 @@ void session::on_frame(session_frame&& what) {
         if (auto* target = std::get_if<target_counts>(&status->counts)) far_target_ = *target;
         far_proved_bytes_ = status->proved_bytes;
         report_progress(false);
-        // It counts, too, and may be all that comes for a long time.
-        if (source_peer_ && !request_.options.traffic_max.empty()) guarded([this] { exchange(); });
         return;
     }
     if (auto* notice = std::get_if<wire_notice>(&what)) {
@@ -125,12 +128,54 @@ void session::on_batch_encoded() {
     guarded([this] { exchange(); });
 }
 
-bool session::stop_at_limit(const std::string& why) {
+// Signs of life, notices and statuses count as all else does, and may be all that comes.
+void session::on_received() {
+    if (is_minding()) return guarded([this] { exchange(); });
+    if (!is_beyond_limit()) return;
+    const bool by_both = is_here(side::source) || !egress_max_ || egress_max_ != request_.options.egress_max;
+    far_->link->lose(by_both && !request_.options.traffic_max.empty() ? bound_used_up() : egress_used_up());
+}
+
+// Whether this side can still stop as it should, with all that it has said so far.
+bool session::is_minding() const noexcept {
+    return far_ && is_bounded() && (source_peer_ || target_peer_) && !egress_reached_ && !concluding_ &&
+           !done_sides_[static_cast<std::size_t>(far_->here)];
+}
+
+// Where nothing is held in reserve any more, or nothing has begun: who has nothing left to do here but to hear how the other side
+// ends, or who it is, does not hear it at any price.
+bool session::is_beyond_limit() const {
+    const sync_options& options = request_.options;
+    const traffic_bound& both = options.traffic_max;
+    const std::uint64_t received = far_->link->received_in_all();
+    if (is_here(side::source)) return !both.empty() && allowed_to_target(both, received) < far_->link->sent_at_most();
+    const auto most = egress_max_
+                          ? egress_max_
+                          : egress_of(options, both.empty() ? std::nullopt : std::optional(allowed_to_target(both, 0)));
+    return most && received > *most;
+}
+
+error session::egress_used_up() const {
+    const std::uint64_t most = egress_max_.value_or(request_.options.egress_max);
+    return error(error_kind::limit,
+                 "stopped before more than " + std::to_string(most) + " bytes (" + format_size(most) +
+                     ") were sent to the target" + (request_.options.egress_max == most ? "" : ", as its side asked"),
+                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
+}
+
+error session::bound_used_up() const {
+    const bool push = far_->here == side::source;
+    const std::uint64_t sent = far_->link->sent().total, received = far_->link->received_in_all();
+    return error(error_kind::limit,
+                 "stopped before " + on_one_line(request_.options.traffic_max.name) + " was exceeded, with " +
+                     format_size(push ? sent : received) + " sent to the target and " +
+                     format_size(push ? received : sent) + " to the source",
+                 {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
+}
+
+bool session::stop_at_limit(error why) {
     egress_reached_ = true;
-    events_.push_back(
-        {far_->here,
-         stop{error(error_kind::limit, why,
-                    {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"})}});
+    events_.push_back({far_->here, stop{std::move(why)}});
     return true;
 }
 
@@ -140,56 +185,53 @@ bool session::stop_at_limit(const std::string& why) {
 // Of a bound on both directions the source hands out what is left if three windows more came back. What comes back until it looks
 // again is one window at most, and what it cannot hold up any more another one: so it stops, at the latest, where what it sent
 // already is too much for two.
+//
+// Who has sent all is not stopped for what it held in reserve until then, but where proofs take more than was thought.
 bool session::mind_egress() {
-    if (!far_ || !is_bounded() || egress_reached_ || concluding_ || done_sides_[static_cast<std::size_t>(far_->here)])
-        return false;
+    if (!is_minding()) return false;
     const traffic_bound& both = request_.options.traffic_max;
     channel& link = *far_->link;
-    const auto stop_by_egress = [&] {
-        const bool ours = request_.options.egress_max == egress_max_;
-        return stop_at_limit("stopped before more than " + std::to_string(egress_max_) + " bytes (" +
-                             format_size(egress_max_) + ") were sent to the target" +
-                             (ours ? "" : ", as its side asked"));
-    };
-    const auto stop_by_bound = [&] {
-        const bool push = far_->here == side::source;
-        const std::uint64_t sent = link.sent().total, received = link.received().total;
-        return stop_at_limit("stopped before " + on_one_line(both.name) + " was exceeded, with " +
-                             format_size(push ? sent : received) + " sent to the target and " +
-                             format_size(push ? received : sent) + " to the source");
-    };
+    const std::uint64_t received = link.received_in_all();
     if (target_peer_) {
         // A target only sees to it that its source kept the limit.
-        if (egress_max_ != 0 && link.received().total > egress_max_)
-            return both.empty() ? stop_by_egress() : stop_by_bound();
+        if (egress_max_ && received > *egress_max_)
+            return stop_at_limit(both.empty() ? egress_used_up() : bound_used_up());
         const bool told_all = target_peer_->decided_bytes() == disk_bytes();
         const std::uint64_t ahead = told_all ? last_words_reserve : back_window(request_.options);
-        return back_max_ != 0 && back_max_ - std::min(back_max_, ahead) < link.sent_at_most() && stop_by_bound();
+        const bool too_much = back_max_ && *back_max_ - std::min(*back_max_, ahead) < link.sent_at_most();
+        return too_much && stop_at_limit(bound_used_up());
     }
     const bool held_back = source_peer_->is_held_back();
-    const bool sent_all = phase_ == sync_phase::flush && !held_back;
-    const std::uint64_t bound = link.sent_at_most() + egress_reserve;
-    std::uint64_t most = egress_max_ == 0 ? std::numeric_limits<std::uint64_t>::max() : egress_max_;
+    const bool sent_all = source_peer_->has_ended_data() && !held_back;
+    const bool paused = source_peer_->is_paused();
+    const std::uint64_t proofs = std::min(source_peer_->proofs_left(), proofs_reserved) * proof_bytes;
+    const std::uint64_t bound = link.sent_at_most() + (sent_all ? parting_reserve : egress_reserve) + proofs;
+    std::uint64_t most = egress_max_.value_or(std::numeric_limits<std::uint64_t>::max());
     bool both_count = false;
     if (!both.empty()) {
-        const std::uint64_t received = link.received().total, window = back_window(request_.options);
+        const std::uint64_t window = back_window(request_.options);
         if (allowed_to_target(both, received + (sent_all ? last_words_reserve : 2 * window)) < bound)
-            return stop_by_bound();
+            return stop_at_limit(bound_used_up());
         const std::uint64_t by_both = allowed_to_target(both, received + 3 * window);
         both_count = by_both <= most;
         most = std::min(most, by_both);
     }
-    if (sent_all) return false;
+    const auto allow = [this](std::uint64_t payload_bytes) {
+        egress_allowed_ = payload_bytes;
+        events_.push_back({side::source, payload_allowed{payload_bytes}});
+        return true;
+    };
+    if (sent_all) {
+        if (proofs != 0 && egress_max_ && *egress_max_ < bound) return stop_at_limit(egress_used_up());
+        return paused && allow(egress_allowed_);
+    }
     const std::uint64_t left = most - std::min(most, bound);
     // Of each 64 bytes one is for what describes the others. Where that was too little, less is left, and allowed.
     const std::uint64_t allowed = source_peer_->sent_payload_bytes() + left / 64 * 63;
-    if (allowed < egress_allowed_ || (held_back && allowed > egress_allowed_)) {
-        egress_allowed_ = allowed;
-        events_.push_back({side::source, payload_allowed{allowed}});
-        return true;
-    }
+    if (allowed < egress_allowed_ || (held_back && allowed > egress_allowed_) || (paused && left != 0))
+        return allow(allowed);
     if (!held_back && left != 0) return false;
-    if (link.all_encoded()) return both_count ? stop_by_bound() : stop_by_egress();
+    if (link.all_encoded()) return stop_at_limit(both_count ? bound_used_up() : egress_used_up());
     link.flush_data();
     return false;
 }
@@ -293,7 +335,7 @@ void session::accept_hello(hello&& what) {
     if (what.wants_differential && is_here(side::source)) send_extents_ = true;
     if (is_here(side::source)) {
         // The lower limit holds, whoever set it.
-        if (egress_max_ == 0 || (what.egress_max != 0 && what.egress_max < egress_max_)) egress_max_ = what.egress_max;
+        if (what.egress_max != 0 && (!egress_max_ || what.egress_max < *egress_max_)) egress_max_ = what.egress_max;
         if (is_bounded()) events_.push_back({side::source, payload_allowed{0}});
     }
     events_.push_back({far_->here, message(std::move(what))});
@@ -398,8 +440,11 @@ void session::send_status(bool now) {
     const auto time = clock::now();
     // What has been written should be known to the other side even where the connection is lost soon.
     const std::uint64_t written = target_peer_ ? target_peer_->counts().written : 0;
-    const bool due = time - last_status_ >= status_every || written - told_written_ >= status_every_written;
-    if (!now && (!due || concluding_)) return;
+    const bool due = time - last_status_ >= status_every ||
+                     (written - told_written_ >= status_every_written && time - last_status_ >= status_pause);
+    // Once a source has sent all, and that is bounded, its target knows all that there is to say.
+    const bool all_said = source_peer_ && is_bounded() && source_peer_->has_ended_data();
+    if (!now && (!due || concluding_ || all_said)) return;
     last_status_ = time;
     told_written_ = written;
     wire_status status;

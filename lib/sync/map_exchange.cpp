@@ -2,7 +2,6 @@
 // is alive as long as it hears so.
 #include "sync/map_exchange.hpp"
 
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -11,12 +10,12 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
-#include <thread>
 
-#include "base/caught_error.hpp"
 #include "base/utf8.hpp"
 #include "plan/file_format.hpp"
 #include "reprotect/units.hpp"
+#include "sync/errand.hpp"
+#include "sync/timed_frames.hpp"
 #include "wire/deadline.hpp"
 #include "wire/message_codec.hpp"
 #include "wire/opening.hpp"
@@ -28,40 +27,33 @@ using boost::asio::awaitable;
 using namespace std::chrono_literals;
 
 constexpr auto status_every = 1s;
-constexpr unsigned silence_factor = 60;                   // as in a session
-constexpr std::size_t written_at_once = 16 * 1024;        // guessed: so much goes out within the patience over any link
+constexpr std::uint64_t map_rate_least = 16 << 10;  // a guess: bytes a second of a client that is worth waiting for
 constexpr std::uint64_t map_bytes_served = 256ull << 20;  // a guess: the chunks of 16 TiB
 constexpr std::uint64_t map_bytes_max = 16ull << 30;      // a guess: what no server's operator would allow
 
-// A thread that digests, and what it leaves for the coroutine that waits for it.
+// What digests on a thread, and says how far it is.
 class digesting final : sync_listener {
 public:
     digesting(device& disk, const checksum_options& options, std::stop_token cancel)
-        : on_cancel_(cancel, [this] { stop_.request_stop(); }), thread_([this, &disk, options] {
-              try {
-                  report_ = checksum(disk, options, this, stop_.get_token());
+        : on_cancel_(cancel, [this] { stop_.request_stop(); }),
+          work_(
+              [this, &disk, options](const std::stop_token& stop) {
+                  report_ = checksum(disk, options, this, stop);
                   file_ = serialize(report_.map);
                   report_.map = {};
-              } catch (...) {
-                  failure_ = caught_error(disk.name());
-              }
-              over_ = true;
-          }) {}
+              },
+              stop_, disk.name(), [] {}) {}
     digesting(const digesting&) = delete;
     digesting& operator=(const digesting&) = delete;
-    ~digesting() override {
-        stop_.request_stop();
-        thread_.join();
-    }
 
     void stop() { stop_.request_stop(); }
-    bool over() const noexcept { return over_; }
+    bool over() const noexcept { return work_.over(); }
     std::uint64_t read_bytes() const noexcept { return read_bytes_; }
     std::uint64_t decided_bytes() const noexcept { return decided_bytes_; }
     // These once it is over.
     const checksum_report& report() const noexcept { return report_; }
     const std::vector<std::byte>& file() const noexcept { return file_; }
-    const std::optional<error>& failure() const noexcept { return failure_; }
+    const std::optional<error>& failure() const noexcept { return work_.failure(); }
 
 private:
     void on_progress(const sync_progress& now) override {
@@ -70,13 +62,11 @@ private:
     }
 
     std::atomic<std::uint64_t> read_bytes_ = 0, decided_bytes_ = 0;
-    std::atomic<bool> over_ = false;
     checksum_report report_;
     std::vector<std::byte> file_;
-    std::optional<error> failure_;
     std::stop_source stop_;
     std::stop_callback<std::function<void()>> on_cancel_;
-    std::thread thread_;
+    errand work_;  // last: it uses the rest
 };
 
 awaitable<void> pause(std::chrono::milliseconds time) {
@@ -84,23 +74,6 @@ awaitable<void> pause(std::chrono::milliseconds time) {
     boost::asio::steady_timer timer(on);
     timer.expires_after(time);
     co_await timer.async_wait(boost::asio::use_awaitable);
-}
-
-awaitable<std::vector<std::byte>> receive_frame(byte_stream& from, frame_kind& kind) {
-    std::array<std::byte, frame_header_bytes> head{};
-    const std::span<std::byte> first(head);
-    co_await read_all(from, first);
-    const wire_result<frame_header> header = decode_header(head);
-    if (!header) throw error(error_kind::peer, "the server broke the rules of the wire: " + header.error().message());
-    kind = header->kind;
-    std::vector<std::byte> payload(header->length);
-    const std::span<std::byte> rest(payload);
-    co_await read_all(from, rest);
-    co_return payload;
-}
-
-[[noreturn]] void broken(const connection& link, const std::string& what) {
-    throw error(error_kind::peer, link.far_name + " broke the rules of the wire: " + what, {.operation = "receive"});
 }
 
 // What has arrived of a map.
@@ -112,26 +85,26 @@ struct incoming_map {
 };
 
 void take_piece(std::span<const std::byte> payload, const connection& link, incoming_map& map) {
-    if (payload.empty()) broken(link, "a piece of nothing");
+    if (payload.empty()) throw broken(link, "a piece of nothing");
     if (map.file.size() >= format_fixed_bytes) {
         const auto length = format_length(std::span(map.file).first(format_fixed_bytes));
         if (!length || *length > map_bytes_max ||
             payload.size() > *length - std::min<std::uint64_t>(*length, map.file.size()))
-            broken(link, "a digest map that is longer than it says, or than any may be");
+            throw broken(link, "a digest map that is longer than it says, or than any may be");
     }
     map.file.insert(map.file.end(), payload.begin(), payload.end());
 }
 
 void take_end(const wire_map_end& end, const connection& link, incoming_map& map) {
     auto parsed = parse_digest_map(map.file);
-    if (end.total_bytes != map.file.size() || !parsed) broken(link, "a digest map that does not check out");
+    if (end.total_bytes != map.file.size() || !parsed) throw broken(link, "a digest map that does not check out");
     map.report.map = std::move(*parsed);
     const geometry& shape = map.report.map.shape();
     if (shape.chunk_bytes != map.asked.chunk_bytes || shape.block_bytes != map.asked.block_bytes ||
         map.report.map.with_blocks() != map.asked.with_blocks || map.report.map.algorithm() != map.asked.algorithm)
-        broken(link, "another digest map than was asked for");
+        throw broken(link, "another digest map than was asked for");
     map.report.root = root_of(map.report.map);
-    if (map.report.root != end.root) broken(link, "a root that is not its digest map's");
+    if (map.report.root != end.root) throw broken(link, "a root that is not its digest map's");
     map.report.read_bytes = end.read_bytes;
     map.report.seconds = static_cast<double>(end.duration_us) / 1e6;
 }
@@ -141,7 +114,7 @@ bool take(frame_kind kind, std::span<const std::byte> payload, const connection&
           incoming_map& map) {
     if (kind == frame_kind::status) {
         const auto status = decode_status(payload);
-        if (!status) broken(link, status.error().message());
+        if (!status) throw broken(link, status.error().message());
         map.decided_bytes = std::max(map.decided_bytes, status->decided_bytes);
         if (!listener) return false;
         sync_progress now;
@@ -157,36 +130,18 @@ bool take(frame_kind kind, std::span<const std::byte> payload, const connection&
         take_piece(payload, link, map);
     } else if (kind == frame_kind::failed) {
         const auto why = decode_failure(payload);
-        if (!why) broken(link, why.error().message());
+        if (!why) throw broken(link, why.error().message());
         throw error(why->kind() == error_kind::interrupted ? error_kind::peer : why->kind(),
                     link.far_name + ": " + on_one_line(why->what()), {.operation = "checksum"});
     } else if (kind == frame_kind::map_end) {
         const auto end = decode_map_end(payload);
-        if (!end) broken(link, end.error().message());
+        if (!end) throw broken(link, end.error().message());
         take_end(*end, link, map);
         return true;
     } else if (kind != frame_kind::keep_alive && kind != frame_kind::notice) {
-        broken(link, "a frame that has no place here");
+        throw broken(link, "a frame that has no place here");
     }
     return false;
-}
-
-// The whole of it, or an error when the peer does not take it in time.
-awaitable<void> write_in_time(connection& link, const std::vector<std::byte>& bytes,
-                              std::chrono::milliseconds patience) {
-    const auto on = co_await boost::asio::this_coro::executor;
-    const deadline<byte_stream> limit(on, *link.stream, patience);
-    std::string failure;
-    try {
-        co_await write_all(*link.stream, bytes);
-    } catch (const boost::system::system_error& why) {
-        failure = why.code().message();
-    }
-    if (failure.empty()) co_return;
-    throw error(error_kind::peer,
-                limit.passed() ? link.far_name + " took nothing of what was sent"
-                               : "the connection to " + link.far_name + " was lost: " + failure,
-                {.operation = "send"});
 }
 
 }  // namespace
@@ -222,7 +177,9 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
         frame.clear();
         append(frame, status);
         try {
-            co_await write_in_time(link, frame, terms.patience);
+            const auto until = now + silence_factor * terms.patience;
+            const std::span<const std::byte> bytes(frame);
+            co_await send_all(&link, bytes, terms.patience, until);
         } catch (const error& why) {
             // Nobody waits for it any more; the disk is let go when the threads have stopped.
             failure = why;
@@ -231,18 +188,22 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
     }
     if (failure) throw *failure;
     frame.clear();
+    const std::span<const std::byte> file(work.file());
+    const std::chrono::seconds slowest(file.size() / map_rate_least);
+    const auto until = std::chrono::steady_clock::now() + silence_factor * terms.patience + slowest;
     if (work.failure()) {
         const message told = failed{discreet(*work.failure(), terms.names)};
         append(frame, told);
-        co_await write_in_time(link, frame, terms.patience);
+        const std::span<const std::byte> bytes(frame);
+        co_await send_all(&link, bytes, terms.patience, until);
         throw *work.failure();
     }
-    const std::span<const std::byte> file(work.file());
-    for (std::size_t at = 0; at < file.size(); at += written_at_once) {
+    for (std::size_t at = 0; at < file.size(); at += moved_at_once) {
         if (terms.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
         frame.clear();
-        append_map_pieces(frame, file.subspan(at, std::min(written_at_once, file.size() - at)));
-        co_await write_in_time(link, frame, terms.patience);
+        append_map_pieces(frame, file.subspan(at, std::min(moved_at_once, file.size() - at)));
+        const std::span<const std::byte> bytes(frame);
+        co_await send_all(&link, bytes, terms.patience, until);
     }
     wire_map_end end;
     end.total_bytes = file.size();
@@ -251,7 +212,8 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
     end.root = work.report().root;
     frame.clear();
     append(frame, end);
-    co_await write_in_time(link, frame, terms.patience);
+    const std::span<const std::byte> last(frame);
+    co_await send_all(&link, last, terms.patience, until);
     // The client closes when it has all.
     const auto on = co_await boost::asio::this_coro::executor;
     const deadline<byte_stream> limit(on, *link.stream, 10s);
@@ -267,28 +229,20 @@ awaitable<std::uint64_t> send_map(connection& link, device& disk, map_terms term
 
 awaitable<checksum_report> receive_map(connection& link, checksum_options asked, std::chrono::milliseconds patience,
                                        sync_listener* listener) {
-    const auto on = co_await boost::asio::this_coro::executor;
     incoming_map map;
     map.asked = asked;
     auto progressed = std::chrono::steady_clock::now();
-    std::string failure;
-    for (bool over = false; !over && failure.empty();) {
-        const deadline<byte_stream> limit(on, *link.stream, patience);
+    for (bool over = false; !over;) {
         const std::uint64_t before = map.decided_bytes + map.file.size();
-        frame_kind kind = frame_kind::keep_alive;
-        try {
-            const auto payload = co_await receive_frame(*link.stream, kind);
-            over = take(kind, payload, link, listener, map);
-        } catch (const boost::system::system_error& why) {
-            failure = limit.passed() ? "nothing was heard from " + link.far_name
-                                     : "the connection to " + link.far_name + " was lost: " + why.code().message();
-        }
+        const auto frame = co_await receive_frame(&link, patience);
+        if (!frame.ended.empty()) throw lost(link, frame.ended);
+        over = take(frame.kind, frame.payload, link, listener, map);
         const auto now = std::chrono::steady_clock::now();
         if (map.decided_bytes + map.file.size() != before) progressed = now;
         if (now - progressed > silence_factor * patience)
-            failure = link.far_name + " gave signs of life, and nothing else";
+            throw error(error_kind::peer, link.far_name + " gave signs of life, and nothing else",
+                        {.operation = "receive"});
     }
-    if (!failure.empty()) throw error(error_kind::peer, failure, {.operation = "receive"});
     co_return map.report;
 }
 

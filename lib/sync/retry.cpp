@@ -79,10 +79,11 @@ void wait(std::chrono::milliseconds pause, const std::stop_token& cancel) {
     never.wait_for(lock, cancel, pause, [] { return false; });
 }
 
-error used_up(std::uint64_t egress_max, std::uint64_t sent) {
+error used_up(std::uint64_t egress_max, std::uint64_t sent, std::uint64_t uncounted) {
     return error(error_kind::limit,
-                 "the connection was lost, and of " + format_size(egress_max) + " that may be sent to the target " +
-                     format_size(sent) + " are used up",
+                 "the connection was lost, and what is left of " + format_size(egress_max) +
+                     " that may be sent to the target is too little to go on: " + format_size(sent) + " were sent" +
+                     (uncounted == 0 ? "" : ", and up to " + format_size(uncounted) + " more may have been under way"),
                  {.operation = "send", .hint = "what was sent stands; run the same again to go on from there"});
 }
 
@@ -112,7 +113,7 @@ sync_report with_retries(const retry_policy& how, sync_request request,
         traffic_step more;
         if (report.to_target.total() + report.to_source.total() == 0)
             more = {uncounted_attempt_bytes, uncounted_attempt_bytes};
-        else if (report.failure && report.failure->detail().connection_lost)
+        else if (report.failure && report.failure->kind() == error_kind::peer)  // lost, or given up by us
             more = under_way(request.options, request.source != nullptr, report.connections);
         uncounted.to_source += more.to_source;
         uncounted.to_target += more.to_target;
@@ -126,10 +127,9 @@ sync_report with_retries(const retry_policy& how, sync_request request,
         met = met || why.detail().connection_lost;
         if (!met || !may_pass(why, request.target) || failures == how.attempts) return std::move(*whole);
         if (egress_max != 0) {
-            const std::uint64_t sent = whole->to_target.total() + uncounted.to_target;
-            request.options.egress_max = less(egress_max, sent);
+            request.options.egress_max = less(egress_max, whole->to_target.total() + uncounted.to_target);
             if (request.options.egress_max < egress_least) {
-                whole->failure = used_up(egress_max, sent);
+                whole->failure = used_up(egress_max, whole->to_target.total(), uncounted.to_target);
                 return std::move(*whole);
             }
         }

@@ -9,13 +9,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <functional>
-#include <thread>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -23,7 +20,8 @@
 #include "base/utf8.hpp"
 #include "codec/digester.hpp"
 #include "codec/random.hpp"
-#include "wire/deadline.hpp"
+#include "sync/errand.hpp"
+#include "sync/timed_frames.hpp"
 #include "wire/message_codec.hpp"
 #include "wire/opening.hpp"
 
@@ -34,83 +32,22 @@ using boost::asio::awaitable;
 using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
-constexpr unsigned silence_factor = 60;                // as in a session
-constexpr std::size_t moved_at_once = 16 * 1024;       // guessed: so much passes within the patience over any link
-constexpr auto parting_patience = 5s;                  // guessed: a refusal should arrive, and cost little
-constexpr std::size_t runs_per_query = 4096;           // of the device
-constexpr std::size_t runs_at_once = 12 * 1024;        // a frame or two
+constexpr auto parting_patience = 5s;            // guessed: a refusal should arrive, and cost little
+constexpr std::size_t runs_per_query = 4096;     // of the device
+constexpr std::size_t runs_at_once = 12 * 1024;  // a frame or two
+// What one client may have of a disk: a probe reads no block twice, asks for the layout once, and weighs some of what it read.
+constexpr std::uint64_t layouts_max = 8;                  // a guess
+constexpr std::uint64_t sampled_beyond_bytes = 16 << 20;  // a guess: over the disk's size
+constexpr std::uint64_t weighed_per_kept = 4;             // a guess
+constexpr std::uint64_t echoed_bytes_max =
+    24 * filler_bytes_max;  // a measurement of the link takes 22 times that at most
+// A weight of less would tell what is in a block: its size, packed.
+constexpr std::uint64_t weight_blocks_least = 12, weight_bytes_least = 64 << 10;
 constexpr std::size_t runs_max = 4 * 1024 * 1024;      // a guess: of a disk, held by the client; 96 MiB
 constexpr std::chrono::milliseconds silence_max = 1s;  // as in a session
 
 std::chrono::milliseconds say_something_every(std::chrono::milliseconds patience) {
     return std::min(patience / 4, silence_max);
-}
-
-struct incoming {
-    frame_kind kind = frame_kind::keep_alive;
-    std::vector<std::byte> payload;
-    std::string ended;  // how the connection did before a frame began; empty: here is one
-};
-
-error broken(const connection& link, const std::string& what) {
-    return error(error_kind::peer, link.far_name + " broke the rules of the wire: " + what, {.operation = "receive"});
-}
-
-error lost(const connection& link, const std::string& why) {
-    return error(error_kind::peer, "the connection to " + link.far_name + " was lost: " + why,
-                 {.operation = "receive"});
-}
-
-// Throws `error`, also where nothing comes within the patience.
-awaitable<incoming> receive_frame(const connection* link, std::chrono::milliseconds patience) {
-    const auto on = co_await boost::asio::this_coro::executor;
-    deadline<byte_stream> limit(on, *link->stream, patience);
-    incoming frame;
-    bool begun = false;
-    std::string failure;
-    try {
-        std::array<std::byte, frame_header_bytes> head{};
-        const std::span<std::byte> first(head);
-        co_await read_all(*link->stream, first);
-        begun = true;
-        const wire_result<frame_header> header = decode_header(head);
-        if (!header) throw broken(*link, header.error().message());
-        frame.kind = header->kind;
-        frame.payload.resize(header->length);
-        for (std::size_t at = 0; at < frame.payload.size(); at += moved_at_once) {
-            limit.extend(patience);
-            const auto part = std::span(frame.payload).subspan(at, std::min(moved_at_once, frame.payload.size() - at));
-            co_await read_all(*link->stream, part);
-        }
-    } catch (const boost::system::system_error& why) {
-        failure = why.code().message();
-    }
-    if (failure.empty()) co_return frame;
-    if (limit.passed())
-        throw error(error_kind::peer, "nothing was heard from " + link->far_name, {.operation = "receive"});
-    if (begun) throw lost(*link, failure);
-    frame.ended = failure;
-    co_return frame;
-}
-
-awaitable<void> send_all(const connection* link, std::span<const std::byte> bytes, std::chrono::milliseconds patience) {
-    const auto on = co_await boost::asio::this_coro::executor;
-    deadline<byte_stream> limit(on, *link->stream, patience);
-    std::string failure;
-    try {
-        for (std::size_t at = 0; at < bytes.size(); at += moved_at_once) {
-            if (at != 0) limit.extend(patience);
-            const auto part = bytes.subspan(at, std::min(moved_at_once, bytes.size() - at));
-            co_await write_all(*link->stream, part);
-        }
-    } catch (const boost::system::system_error& why) {
-        failure = why.code().message();
-    }
-    if (failure.empty()) co_return;
-    throw error(error_kind::peer,
-                limit.passed() ? link->far_name + " took nothing of what was sent"
-                               : "the connection to " + link->far_name + " was lost: " + failure,
-                {.operation = "send"});
 }
 
 // What no link makes smaller.
@@ -120,14 +57,15 @@ std::vector<std::byte> random_filler() {
     return bytes;
 }
 
-awaitable<void> send_filler(const connection* link, std::uint64_t count, std::chrono::milliseconds patience) {
+awaitable<void> send_filler(const connection* link, std::uint64_t count, std::chrono::milliseconds patience,
+                            steady::time_point until) {
     const std::vector<std::byte> bytes = random_filler();
     std::vector<std::byte> frame;
     while (count != 0) {
         const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(count, bytes.size()));
         frame.clear();
         append_filler(frame, std::span(bytes).first(part));
-        co_await send_all(link, frame, patience);
+        co_await send_all(link, frame, patience, until);
         count -= part;
     }
 }
@@ -146,40 +84,6 @@ std::uint64_t blocks_in(const extent& range, const geometry& shape) {
 
 // ---- the server ----
 
-// A thread that does one thing, and what it leaves for the coroutine that waits for it.
-class errand {
-public:
-    using work = std::function<void(std::stop_token)>;
-
-    errand(work what, std::stop_source stop, std::string device, std::function<void()> then)
-        : stop_(std::move(stop)),
-          thread_([this, what = std::move(what), device = std::move(device), then = std::move(then)] {
-              try {
-                  what(stop_.get_token());
-              } catch (...) {
-                  failure_ = caught_error(device);
-              }
-              over_ = true;
-              then();
-          }) {}
-    errand(const errand&) = delete;
-    errand& operator=(const errand&) = delete;
-    ~errand() {
-        if (!over_) stop_.request_stop();
-        thread_.join();
-    }
-
-    bool over() const noexcept { return over_; }
-    /// Once it is over.
-    const std::optional<error>& failure() const noexcept { return failure_; }
-
-private:
-    std::atomic<bool> over_ = false;
-    std::optional<error> failure_;
-    std::stop_source stop_;
-    std::thread thread_;
-};
-
 class sample_server {
 public:
     sample_server(connection& link, device& disk, sample_terms terms, boost::asio::any_io_executor on)
@@ -196,6 +100,8 @@ public:
 private:
     awaitable<void> listen();
     void take(incoming&& frame);
+    void refuse(error why);
+    void check_time() const;
     awaitable<incoming> next();
     awaitable<void> answer();
     awaitable<void> greet(wire_sampler_hello theirs);
@@ -224,12 +130,17 @@ private:
     std::unique_ptr<probed_disk> probed_;
     std::vector<std::byte> out_;
     std::uint64_t read_bytes_ = 0;
+    std::uint64_t kept_bytes_ = 0;
+    std::uint64_t layouts_ = 0, asked_bytes_ = 0, weighed_bytes_ = 0, echoed_bytes_ = 0;
 
     bool listening_ = true, deaf_ = false, busy_ = false;
     std::optional<incoming> pending_;
     std::uint64_t filler_bytes_ = 0;
     std::optional<error> lost_;
+    std::optional<error> breach_;  // of the client's, which it shall hear of
     steady::time_point asked_ = steady::now();
+    steady::time_point until_ = asked_ + terms_.longest;  // of all
+    steady::time_point answer_until_ = until_;
 
     std::stop_source stop_;
     std::stop_callback<std::function<void()>> on_cancel_;
@@ -273,6 +184,7 @@ awaitable<void> sample_server::part(std::exception_ptr why) {
     if (why && listening_) {
         try {
             put_last_words(why);
+            answer_until_ = steady::now() + parting_patience;
             co_await send_out();
             // A socket that is closed with something unread in it may lose the last words.
             const auto until = steady::now() + parting_patience;
@@ -303,18 +215,33 @@ awaitable<void> sample_server::listen() {
 void sample_server::take(incoming&& frame) {
     if (frame.kind == frame_kind::keep_alive || frame.kind == frame_kind::filler) {
         if (!busy_ && steady::now() - asked_ > silence_factor * terms_.patience)
-            throw error(error_kind::peer, link_.far_name + " gave signs of life, and asked nothing",
-                        {.operation = "receive"});
+            return refuse(error(error_kind::peer, link_.far_name + " gave signs of life, and asked nothing",
+                                {.operation = "receive"}));
         if (frame.kind == frame_kind::keep_alive) return;
         filler_bytes_ += frame.payload.size();
         if (frame.payload.empty() || filler_bytes_ > filler_bytes_max)
-            throw broken(link_, "filler that there may not be");
+            refuse(broken(link_, "filler that there may not be"));
         return;
     }
     // The next question may overtake the news that the last answer has gone out; no more than that.
-    if (pending_) throw broken(link_, "a question before the last one was answered");
+    if (pending_) return refuse(broken(link_, "a question before the last one was answered"));
     pending_ = std::move(frame);
     bell_->cancel();
+}
+
+// Who answers tells it, and ends.
+void sample_server::refuse(error why) {
+    breach_ = std::move(why);
+    deaf_ = true;
+    stop_.request_stop();
+    bell_->cancel();
+}
+
+// What it has of the disk, no other may write to meanwhile.
+void sample_server::check_time() const {
+    if (steady::now() > until_)
+        throw error(error_kind::peer, link_.far_name + " looked at the disk for longer than it may",
+                    {.operation = "sample", .hint = "ask for a look with a smaller budget"});
 }
 
 awaitable<void> sample_server::rest(std::chrono::milliseconds at_most) {
@@ -326,7 +253,7 @@ awaitable<void> sample_server::rest(std::chrono::milliseconds at_most) {
 
 awaitable<void> sample_server::send_out() {
     const std::span<const std::byte> bytes(out_);
-    co_await send_all(&link_, bytes, terms_.patience);
+    co_await send_all(&link_, bytes, terms_.patience, answer_until_);
     out_.clear();
 }
 
@@ -334,11 +261,15 @@ awaitable<void> sample_server::send_out() {
 awaitable<incoming> sample_server::next() {
     busy_ = false;
     asked_ = steady::now();
-    while (!pending_ && listening_) {
-        co_await rest(1h);
+    while (!pending_ && listening_ && !breach_ && steady::now() <= until_) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until_ - steady::now());
+        co_await rest(left + 1ms);
     }
+    if (breach_) throw *breach_;
     if (terms_.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
     if (lost_) throw *lost_;
+    if (listening_) check_time();
+    answer_until_ = std::min(until_, steady::now() + silence_factor * terms_.patience);
     incoming frame;
     frame.ended = "ended";
     if (pending_) frame = std::move(*pending_);
@@ -380,7 +311,7 @@ awaitable<void> sample_server::greet(wire_sampler_hello theirs) {
     ours.nonce = random_nonce();
     ours.disk_bytes = shape_.disk_bytes;
     sampling_options options = terms_.options;
-    options.kept_bytes = std::min(options.kept_bytes, theirs.kept_bytes);
+    options.kept_bytes = kept_bytes_ = std::min(options.kept_bytes, theirs.kept_bytes);
     probed_ = make_probed_disk(disk_, options, derive_secret(theirs.nonce, ours.nonce, terms_.binding));
     append(out_, ours);
     co_await send_out();
@@ -404,6 +335,7 @@ std::vector<source_run> sample_server::layout_from(std::uint64_t& at, const std:
 }
 
 awaitable<void> sample_server::tell_layout() {
+    if (++layouts_ > layouts_max) throw broken(link_, "the layout again and again");
     for (std::uint64_t at = 0; at < shape_.disk_bytes;) {
         reprotect::allocation some;
         errand::work ask = [&](const std::stop_token& stop) { some.runs = layout_from(at, stop); };
@@ -415,6 +347,9 @@ awaitable<void> sample_server::tell_layout() {
 }
 
 awaitable<void> sample_server::tell_samples(wire_sample_wish wish) {
+    for (const extent& each : wish.stretches) asked_bytes_ += each.length;
+    if (asked_bytes_ > shape_.disk_bytes + sampled_beyond_bytes)
+        throw broken(link_, "more to be sampled than there is on the disk");
     stretch_samples seen;
     errand::work read = [&](const std::stop_token& stop) { seen = probed_->sample(wish.stretches, wish.keep, stop); };
     co_await aside(std::move(read));
@@ -431,12 +366,18 @@ awaitable<void> sample_server::tell_samples(wire_sample_wish wish) {
 }
 
 awaitable<void> sample_server::tell_weights(std::vector<std::uint64_t> offsets) {
+    if (weighed_bytes_ > weighed_per_kept * kept_bytes_)
+        throw broken(link_, "the same blocks to be weighed again and again");
     std::vector<packed_batch> batches;
     errand::work weigh = [&](const std::stop_token& stop) { batches = probed_->weigh(offsets, stop); };
     co_await aside(std::move(weigh));
     std::vector<wire_weight> weights;
-    for (const packed_batch& each : batches)
-        weights.push_back({each.raw_bytes, each.packed_bytes, as_us(each.processor_seconds)});
+    const std::uint64_t least = std::min(weight_blocks_least * shape_.block_bytes, weight_bytes_least);
+    for (const packed_batch& each : batches) {
+        weighed_bytes_ += each.raw_bytes;
+        if (each.raw_bytes >= least)
+            weights.push_back({each.raw_bytes, each.packed_bytes, as_us(each.processor_seconds)});
+    }
     append_weights(out_, weights);
     co_await send_out();
 }
@@ -444,7 +385,9 @@ awaitable<void> sample_server::tell_weights(std::vector<std::uint64_t> offsets) 
 awaitable<void> sample_server::echo(wire_echo_wish wish) {
     wire_echo came;
     came.bytes = std::exchange(filler_bytes_, 0);
-    co_await send_filler(&link_, wish.bytes, terms_.patience);
+    echoed_bytes_ += wish.bytes;
+    if (echoed_bytes_ > echoed_bytes_max) throw broken(link_, "filler without end");
+    co_await send_filler(&link_, wish.bytes, terms_.patience, answer_until_);
     append(out_, came);
     co_await send_out();
 }
@@ -458,7 +401,9 @@ awaitable<void> sample_server::aside(errand::work what) {
     auto due = steady::now() + every;
     while (!doing.over()) {
         co_await rest(every);
-        if (doing.over() || failure || !listening_ || steady::now() < due) continue;
+        if (doing.over() || failure || !listening_ || breach_) continue;
+        if (steady::now() > until_) stop_.request_stop();
+        if (steady::now() < due) continue;
         due = steady::now() + every;
         append_keep_alive(out_);
         try {
@@ -469,8 +414,10 @@ awaitable<void> sample_server::aside(errand::work what) {
             stop_.request_stop();
         }
     }
+    if (breach_) throw *breach_;
     if (lost_) throw *lost_;
     if (failure) throw *failure;
+    check_time();
     if (doing.failure()) throw *doing.failure();
 }
 
@@ -494,22 +441,24 @@ std::chrono::milliseconds sample_client::keep_every() const noexcept {
     return say_something_every(patience_);
 }
 
-awaitable<void> sample_client::send(std::span<const std::byte> bytes) {
-    co_await send_all(&link_, bytes, patience_);
+awaitable<void> sample_client::send(std::span<const std::byte> bytes, steady::time_point until) {
+    co_await send_all(&link_, bytes, patience_, until);
     said_ = steady::now();
 }
 
-// However busily the peer sends, an answer ends in time.
+// However busily the peer sends, or slowly it takes, an answer ends in time.
 awaitable<void> sample_client::ask(std::span<const std::byte> question) {
     asked_ = steady::now();
-    co_await send(question);
+    const auto until = asked_ + silence_factor * patience_;
+    co_await send(question, until);
 }
 
 awaitable<void> sample_client::keep_alive() {
     std::vector<std::byte> frame;
     append_keep_alive(frame);
     const std::span<const std::byte> bytes(frame);
-    co_await send(bytes);
+    const auto until = steady::now() + patience_;
+    co_await send(bytes, until);
 }
 
 // The next frame that is more than a sign of life.
@@ -643,13 +592,15 @@ awaitable<void> sample_client::weigh(std::span<const std::uint64_t> offsets, std
 awaitable<void> sample_client::exchange_filler(std::uint64_t there, std::uint64_t back, double* seconds) {
     REPROTECT_ASSERT(there <= filler_bytes_max && back <= filler_bytes_max);
     const auto begun = steady::now();
-    co_await send_filler(&link_, there, patience_);
+    asked_ = begun;  // what it takes slowly is a part of the question
+    const auto until = asked_ + silence_factor * patience_;
+    co_await send_filler(&link_, there, patience_, until);
     wire_echo_wish wish;
     wish.bytes = back;
     std::vector<std::byte> out;
     append(out, wish);
     const std::span<const std::byte> bytes(out);
-    co_await ask(bytes);
+    co_await send(bytes, until);
     while (true) {
         const auto frame = co_await receive();
         if (frame.kind == frame_kind::echo) {

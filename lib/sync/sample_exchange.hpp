@@ -22,13 +22,14 @@ struct sample_terms {
     sampling_options options;
     std::chrono::milliseconds patience{60'000};
     std::stop_token cancel;
-    known_as names;                       ///< of the disk, for what the peer is told
-    std::array<std::byte, 32> binding{};  ///< the opening's
+    known_as names;                                             ///< of the disk, for what the peer is told
+    std::array<std::byte, 32> binding{};                        ///< the opening's
+    std::chrono::milliseconds longest = std::chrono::hours(2);  ///< for all of it; a guess: a probe takes minutes
 };
 
 /// The server's part: answers until the client ends the connection, reading on a thread of its own; says that it is
 /// alive while that lasts. Returns the bytes read. Ends the reading when the client has gone. A failure is told to
-/// the peer, then thrown.
+/// the peer, then thrown. What a client may have is bounded by the disk's size, what is kept for it, and `terms.longest`.
 boost::asio::awaitable<std::uint64_t> serve_samples(connection& link, device& disk, sample_terms terms);
 
 /// The client's. Borrows the connection. One call at a time, `begin` first; each throws `error`, after which the
@@ -58,7 +59,7 @@ public:
 
 private:
     struct received_frame;
-    boost::asio::awaitable<void> send(std::span<const std::byte> bytes);
+    boost::asio::awaitable<void> send(std::span<const std::byte> bytes, std::chrono::steady_clock::time_point until);
     boost::asio::awaitable<void> ask(std::span<const std::byte> question);
     boost::asio::awaitable<received_frame> receive();
 

@@ -29,6 +29,7 @@
 #include "sync/discretion.hpp"
 #include "sync/exports.hpp"
 #include "sync/map_exchange.hpp"
+#include "sync/on_worker.hpp"
 #include "sync/sample_exchange.hpp"
 #include "sync/session.hpp"
 #include "sync/worker_pool.hpp"
@@ -119,29 +120,6 @@ private:
     device_properties properties_;
 };
 
-// Runs a function on the workers and comes back with what it returned or threw.
-template <typename Function>
-auto on_worker(const worker_executor& workers, Function function) {
-    using result = decltype(function());
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void(std::exception_ptr, result)>(
-        [workers, function = std::move(function)](auto&& handler) mutable {
-            auto shared = std::make_shared<std::decay_t<decltype(handler)>>(std::forward<decltype(handler)>(handler));
-            boost::asio::post(workers, [shared, function = std::move(function)]() mutable {
-                std::exception_ptr failure;
-                result value{};
-                try {
-                    value = function();
-                } catch (...) {
-                    failure = std::current_exception();
-                }
-                auto on = boost::asio::get_associated_executor(*shared);
-                auto kept = std::make_shared<result>(std::move(value));
-                boost::asio::post(on, [shared, failure, kept] { std::move (*shared)(failure, std::move(*kept)); });
-            });
-        },
-        use_awaitable);
-}
-
 // As for a local sync, a dry run takes a missing target as one that holds nothing.
 std::unique_ptr<device> open_for(const std::string& name, const open_options& how, bool dry_push) {
     try {
@@ -185,6 +163,7 @@ private:
     awaitable<void> receive(std::shared_ptr<visitor> guest);
     awaitable<void> secure(std::shared_ptr<visitor> guest);
     awaitable<void> converse(std::shared_ptr<visitor> guest);
+    awaitable<void> take_slot(std::shared_ptr<visitor> guest, std::chrono::steady_clock::time_point until);
     awaitable<void> take_lane(std::shared_ptr<visitor> guest, opening* first, lane_token token);
     awaitable<void> let_look(std::shared_ptr<visitor> guest, std::array<std::byte, 32> binding);
     awaitable<std::uint64_t> give_map(std::shared_ptr<visitor> guest);
@@ -394,12 +373,9 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
     guest->wish = std::move(std::get<wire_request>(asked));
     std::optional<error> refused;
     try {
-        if (stopping_ || sessions() >= options_.sessions_max || (options_.once && sessions() != 0))
-            throw error(error_kind::in_use,
-                        stopping_ ? "the server is stopping" : "the server has all the sessions that it may have",
-                        {.operation = "open", .holder = "other sessions", .hint = "try again later"});
-        guest->in_session = true;
-        auto taking = lease_in_time(&exports_, guest->wish, guest->who);
+        const auto until = std::chrono::steady_clock::now() + let_go_within;
+        co_await take_slot(guest, until);
+        auto taking = lease_in_time(&exports_, guest->wish, guest->who, until);
         auto lease = co_await std::move(taking);
         guest->lease.emplace(std::move(lease));
         const std::string name = guest->lease->disk();
@@ -438,6 +414,21 @@ awaitable<void> running_server::converse(std::shared_ptr<visitor> guest) {
         co_return;
     }
     begin_session(guest, binding);
+}
+
+// One of the sessions that there may be.
+awaitable<void> running_server::take_slot(std::shared_ptr<visitor> guest, std::chrono::steady_clock::time_point until) {
+    const std::size_t most = options_.once ? 1 : options_.sessions_max;
+    boost::asio::steady_timer pause(guest->strand);
+    while (!stopping_ && sessions() >= most && std::chrono::steady_clock::now() <= until) {
+        pause.expires_after(std::chrono::milliseconds(10));
+        co_await pause.async_wait(use_awaitable);
+    }
+    if (stopping_ || sessions() >= most)
+        throw error(error_kind::in_use,
+                    stopping_ ? "the server is stopping" : "the server has all the sessions that it may have",
+                    {.operation = "open", .holder = "other sessions", .hint = "try again later"});
+    guest->in_session = true;
 }
 
 // Another connection of a session of the same client.
@@ -510,7 +501,7 @@ awaitable<std::uint64_t> running_server::give_samples(std::shared_ptr<visitor> g
     options.block_bytes = guest->wish.block_bytes;
     options.depth = options_.options.depth;
     options.threads = options_.options.threads;
-    options.kept_bytes = std::min(options.kept_bytes, options_.options.memory_bytes);
+    options.kept_bytes = std::min(options.kept_bytes, options_.options.memory_bytes / 2);
     const sample_terms terms{
         options, options_.patience, guest->stop.get_token(), {guest->lease->disk(), guest->lease->alias()}, binding};
     const auto read = co_await serve_samples(guest->link, *guest->disk, terms);
@@ -583,8 +574,9 @@ void running_server::leave(const std::shared_ptr<visitor>& guest, std::optional<
         log(level, was_session ? "session-failed" : "refused", std::move(list));
     }
     if (guest->link.stream) guest->link.stream->close();
-    // A stranger that was refused is not the one session.
-    if (options_.once && (was_session || acceptors_.empty())) {
+    // A stranger that was refused is not the one session, nor is a look before it.
+    const bool the_one = was_session && guest->wish.role != asked_role::sampler;
+    if (options_.once && (the_one || acceptors_.empty())) {
         if (!stopping_) result_ = std::move(failure);
         stop();
     }

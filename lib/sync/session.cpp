@@ -140,8 +140,9 @@ void session::open_source() {
     ours.keep_differential = options.keep_differential;
     const bool bounded = !options.traffic_max.empty();
     if (far_)
-        egress_max_ = bounded ? egress_of(options, allowed_to_target(options.traffic_max, 0)) : options.egress_max;
-    ours.egress_max = egress_max_;
+        egress_max_ =
+            egress_of(options, bounded ? std::optional(allowed_to_target(options.traffic_max, 0)) : std::nullopt);
+    ours.egress_max = egress_max_.value_or(0);
     ours.generation = options.source_generation;
     ours.takes_generation = !far_ || !far_->asked_here;
     pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
@@ -179,14 +180,15 @@ void session::open_target(const geometry& shape) {
         theirs.permits = {options.allow_larger, options.truncate, options.reverse};
         theirs.findings = {known_.mode == sync_mode::full, known_.resize_to.has_value(), known_.reason};
         theirs.wants_differential = far_->wants_differential;
-        egress_max_ = options.egress_max;
+        std::optional<std::uint64_t> there;
         if (!options.traffic_max.empty()) {
             const auto share =
                 step_for_target(options.traffic_max, options, std::min(shape.disk_bytes, target_->size()));
-            egress_max_ = egress_of(options, share.to_target);
+            there = share.to_target;
             back_max_ = share.to_source;
         }
-        theirs.egress_max = egress_max_;
+        egress_max_ = egress_of(options, there);
+        theirs.egress_max = egress_max_.value_or(0);
         far_->link->set_shape(shape, pool_);
     }
     target_peer_.emplace(std::move(theirs));

@@ -95,6 +95,7 @@ private:
     void on_frame(session_frame&& what) override;
     void on_payload_released() override;
     void on_batch_encoded() override;
+    void on_received() override;
     void on_lost(const error& why) override;
     void receive_hello(hello&& what);
     struct far_view;
@@ -110,8 +111,12 @@ private:
     void send_differential();
     void send_status(bool now = false);
     bool mind_egress();
-    bool stop_at_limit(const std::string& why);
-    bool is_bounded() const noexcept { return egress_max_ != 0 || !request_.options.traffic_max.empty(); }
+    bool stop_at_limit(error why);
+    error egress_used_up() const;
+    error bound_used_up() const;
+    bool is_bounded() const noexcept { return egress_max_ || !request_.options.traffic_max.empty(); }
+    bool is_minding() const noexcept;
+    bool is_beyond_limit() const;
     void mind_checkpoint();
     void finish_link();
     error named_by_far_side(const error& why) const;
@@ -170,10 +175,10 @@ private:
     source_counts far_source_;
     target_counts far_target_;
     std::uint64_t far_proved_bytes_ = 0;
-    std::uint64_t told_written_ = 0;    // to the far side
-    std::uint64_t egress_max_ = 0;      // the lower of both sides'; 0: none
-    std::uint64_t egress_allowed_ = 0;  // bytes of payload, as told to the source's peer
-    std::uint64_t back_max_ = 0;        // bytes to the source that a target here may send; 0: any
+    std::uint64_t told_written_ = 0;           // to the far side
+    std::optional<std::uint64_t> egress_max_;  // the lower of both sides'
+    std::uint64_t egress_allowed_ = 0;         // bytes of payload, as told to the source's peer
+    std::optional<std::uint64_t> back_max_;    // bytes to the source that a target here may send
     bool egress_reached_ = false;
     std::optional<differential> far_differential_;
     channel_counts sent_, received_;

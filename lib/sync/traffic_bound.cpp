@@ -5,6 +5,7 @@
 #include <iterator>
 #include <limits>
 
+#include "base/assert.hpp"
 #include "base/utf8.hpp"
 #include "reprotect/units.hpp"
 #include "sync/plan_windows.hpp"
@@ -113,7 +114,8 @@ sync_options with_limits_left(sync_options options, const traffic_step& crossed)
 traffic_step step_for_target(const traffic_bound& bound, const sync_options& options, std::uint64_t shared_bytes) {
     const std::uint64_t chunks = shared_bytes / options.chunk_bytes + 1;
     const std::uint64_t digests = chunks * bytes_of_chunk(options);
-    auto best = bound.steps.begin();
+    auto best = step_at(bound, traffic_minimum(options).to_source);
+    REPROTECT_ASSERT(best != bound.steps.end());  // or the bound would have been refused
     for (auto step = best; step != bound.steps.end(); ++step) {
         const bool enough = best->to_source >= digests + digests / 64 + 2 * back_window(options);
         if (step->to_target < bound.steps.front().to_target / 2) break;
@@ -122,9 +124,10 @@ traffic_step step_for_target(const traffic_bound& bound, const sync_options& opt
     return *best;
 }
 
-std::uint64_t egress_of(const sync_options& options, std::uint64_t allowed) noexcept {
-    if (allowed == unbounded) return options.egress_max;
-    return options.egress_max == 0 ? allowed : std::min(options.egress_max, allowed);
+std::optional<std::uint64_t> egress_of(const sync_options& options, std::optional<std::uint64_t> allowed) noexcept {
+    if (allowed == unbounded) allowed.reset();
+    if (options.egress_max == 0) return allowed;
+    return std::min(options.egress_max, allowed.value_or(unbounded));
 }
 
 }  // namespace reprotect

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "reprotect/geometry.hpp"
 #include "reprotect/sync.hpp"
@@ -30,11 +31,11 @@ std::uint64_t back_window(const sync_options& options);
 /// Likewise a source, of data.
 std::uint64_t data_window(const sync_options& options);
 
-/// The step that a target settles on, for disks that share that many bytes: room for all digests that there could be, as long as the
-/// data keeps half of what it could have.
+/// The step that a target settles on under a bound that allows the minimum, for disks that share that many bytes: room for all digests
+/// that there could be, as long as the data keeps half of what it could have, and for what a session takes at least.
 traffic_step step_for_target(const traffic_bound& bound, const sync_options& options, std::uint64_t shared_bytes);
 
-/// The limit that a source keeps and its target hears of, where the bound allows it so much: the lower of both; 0: none.
-std::uint64_t egress_of(const sync_options& options, std::uint64_t allowed) noexcept;
+/// The limit that a source keeps and its target hears of, where a bound allows it so much: the lower of both, if there is any.
+std::optional<std::uint64_t> egress_of(const sync_options& options, std::optional<std::uint64_t> allowed) noexcept;
 
 }  // namespace reprotect

@@ -24,6 +24,9 @@ constexpr auto linger_for = 10s;                 // specified: as long as an ope
 constexpr unsigned silence_factor = 60;          // signs of life alone are believed for an hour
 constexpr std::size_t input_bytes = 128 * 1024;  // what the stream reads at once
 constexpr std::size_t slots_max = 16;            // batches that wait for a decoder
+// An honest side says a tenth of this at the most: a hundred statuses a second.
+constexpr std::uint64_t beside_bytes_at_once = 4 << 20;  // a guess: whatever has piled up behind a link that stalled
+constexpr std::uint64_t beside_bytes_per_second = 64 << 10;
 bool is_digests(frame_kind kind) noexcept {
     return kind == frame_kind::chunk_digests || kind == frame_kind::block_digests || kind == frame_kind::proof;
 }
@@ -59,7 +62,7 @@ channel::~channel() = default;
 void channel::start(channel_user& user) {
     user_ = &user;
     sent_at_start_ = meter_->sent_bytes;
-    last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
+    started_ = last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
     arm_tick();
     if (lost_) return;
     read_some();
@@ -125,6 +128,7 @@ void channel::took(boost::system::error_code failure, std::size_t count) {
         feed_body();
     }
     parse();
+    if (user_ && !lost_) user_->on_received();
     read_some();
 }
 
@@ -260,7 +264,17 @@ std::optional<Value> channel::checked(wire_result<Value>&& value, frame_kind kin
     return std::nullopt;
 }
 
+// Of what may be said at any time.
+bool channel::is_too_talkative(std::size_t more) noexcept {
+    beside_bytes_ += more;
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock::now() - started_).count();
+    return beside_bytes_ > beside_bytes_at_once + static_cast<std::uint64_t>(seconds) * beside_bytes_per_second;
+}
+
 void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
+    const bool beside = kind == frame_kind::keep_alive || kind == frame_kind::status || kind == frame_kind::notice;
+    if (beside && is_too_talkative(frame_header_bytes + payload.size()))
+        return break_off("more beside its messages than there may be");
     if (kind == frame_kind::keep_alive) return;
     const bool last = kind == frame_kind::goodbye || kind == frame_kind::failed;
     if (linger_until_) {
@@ -345,6 +359,9 @@ void channel::arm_tick() {
 
 void channel::tick() {
     const auto now = clock::now();
+    // What TLS takes for itself is never read here.
+    if (user_) user_->on_received();
+    if (lost_) return;
     if (linger_until_) {
         if (now >= *linger_until_) end_lingering();
         return;

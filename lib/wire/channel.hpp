@@ -7,7 +7,8 @@
 // Nothing here waits for the other direction, so a reader is never held up by a writer.
 //
 // A side that has nothing to say sends keep_alive; a side that hears nothing for `patience`, or cannot write for so long, or
-// gets nothing but signs of life for 60 times that, gives the connection up.
+// gets nothing but signs of life for 60 times that, gives the connection up. What may be said at any time, and takes no credit
+// (keep_alive, status, notice), may be so much in all and so much a second.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -52,6 +53,8 @@ public:
     virtual void on_payload_released() = 0;
     /// A batch has its size on the wire now: `sent_at_most` may have become less.
     virtual void on_batch_encoded() {}
+    /// Something came, though maybe nothing that was told; and now and then when nothing did.
+    virtual void on_received() {}
     /// The connection ended or the other side broke the rules of the wire. Once; nothing follows.
     virtual void on_lost(const error& why) = 0;
 
@@ -119,6 +122,8 @@ public:
     /// Up to the goodbye where there was one.
     channel_counts sent() const noexcept;
     channel_counts received() const noexcept;
+    /// What crossed to here, whatever was said before: the other side's goodbye ends nothing that is paid for.
+    std::uint64_t received_in_all() const noexcept { return meter_->received_bytes; }
 
 private:
     using clock = std::chrono::steady_clock;
@@ -149,6 +154,7 @@ private:
     void body_arrived();
     void deliver_batches();
     void take_frame(frame_kind kind, std::span<const std::byte> payload);
+    bool is_too_talkative(std::size_t more) noexcept;
     template <typename Value>
     std::optional<Value> checked(wire_result<Value>&& value, frame_kind kind);
 
@@ -216,7 +222,8 @@ private:
     std::deque<std::shared_ptr<incoming_slot>> slots_;  // in order; being decompressed or ready
 
     boost::asio::steady_timer tick_timer_;
-    clock::time_point last_heard_, last_message_, last_wrote_;
+    clock::time_point started_, last_heard_, last_message_, last_wrote_;
+    std::uint64_t beside_bytes_ = 0;  // of frames that take no credit
     std::uint64_t sent_at_tick_ = 0;  // bytes
 
     std::function<void()> finished_;

@@ -539,7 +539,7 @@ const breach<liar> table[] = {
          for (int i = 0; i < 1000; ++i) append(many, wire_notice{std::string(100, 'w')});
          for (int i = 0; i < 100; ++i) it.say(many);
      },
-     "the connection was closed by liar.example:1"},
+     "more beside its messages than there may be"},
     {"signs of life without end",
      [](liar& it) {
          it.greet();

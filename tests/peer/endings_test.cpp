@@ -335,3 +335,111 @@ TEST_CASE("a message before the hello is refused", "[peer]") {
     source.handle(message(resend{0}));
     CHECK(source.is_finished());
 }
+
+namespace {
+
+// A source alone, under a limit; `granting` is a target that grants all there is, and `work` does what the source asks for.
+struct limited_source {
+    explicit limited_source(source_config config) : source(std::move(config)) {
+        auto opening = std::get<hello>(std::get<send>(*source.next_action()).what);
+        source.handle(payload_allowed{std::uint64_t{1} << 40});
+        opening.nonce.fill(std::byte{1});
+        opening.allocation_runs = opening.data_messages = opening.data_bytes = opening.proof_chunks = UINT64_MAX;
+        source.handle(message(opening));
+    }
+    // What it says until it pauses or has no more to say.
+    template <typename Message>
+    std::vector<Message> say() {
+        std::vector<Message> said;
+        while (auto next = source.next_action()) {
+            if (std::holds_alternative<query_allocation>(*next))
+                source.handle(allocation_known{{{std::get<query_allocation>(*next).within, holds}}});
+            if (const auto* read = std::get_if<read_chunk>(&*next)) {
+                chunk_read answer;
+                answer.chunk = read->chunk;
+                answer.blocks.resize(chunk / block, digest{{std::byte{7}}});
+                answer.value = digest{{std::byte{9}}};
+                answer.proof = digest{{std::byte{5}}};
+                source.handle(std::move(answer));
+            }
+            auto* out = std::get_if<send>(&*next);
+            if (!out) continue;
+            if (auto* one = std::get_if<Message>(&out->what)) said.push_back(std::move(*one));
+            if (auto* end = std::get_if<end_of_data>(&out->what)) root = end->root;
+        }
+        return said;
+    }
+    void hear_digests(std::uint64_t count, std::byte value) {
+        chunk_digests all;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            digest_entry one;
+            one.first_chunk = i;
+            one.count = 1;
+            one.value = digest{{value}};
+            one.cuts.resize(chunk / block, digest_cut{std::byte{1}});
+            all.entries.push_back(std::move(one));
+        }
+        source.handle(message(std::move(all)));
+    }
+    void look_again() { source.handle(payload_allowed{std::uint64_t{1} << 40}); }
+
+    content holds = content::data;
+    digest root;
+    source_peer source;
+};
+
+constexpr std::uint64_t said_at_once = 48 * 1024;  // a message more than it may
+
+}  // namespace
+
+TEST_CASE("a source under a limit says only so much between two looks at it, whatever its target grants", "[peer]") {
+    constexpr std::uint64_t chunks = 5000;
+    source_config config = source_of(chunks * chunk);
+    config.digest_entries = config.reads_max = config.buffers_max = chunks;
+    std::uint64_t looks = 0;
+    const auto check = [&](auto& it, const auto& bytes_of, auto said) {
+        std::uint64_t count = 0;
+        while (true) {
+            std::uint64_t bytes = 0;
+            for (const auto& each : said) bytes += bytes_of(each), ++count;
+            CHECK(bytes <= said_at_once);
+            if (!it.source.is_paused()) return count;
+            REQUIRE(++looks < 1000);
+            it.look_again();
+            said = it.template say<typename decltype(said)::value_type>();
+        }
+    };
+    SECTION("of what it holds") {
+        config.within.emplace();
+        for (std::uint64_t at = 0; at < chunks * chunk; at += 2 * block) config.within->add({at, block});
+        limited_source it(config);
+        check(
+            it, [](const allocation& each) { return 12 * each.runs.size(); }, it.say<allocation>());
+        CHECK(looks > 5);
+    }
+    SECTION("of zeroes, which are no payload") {
+        limited_source it(config);
+        it.holds = content::zero;
+        it.say<allocation>();
+        it.hear_digests(chunks, std::byte{3});
+        const auto size = [](const chunk_data& each) { return 48 + 4 * each.runs.size(); };
+        CHECK(check(it, size, it.say<chunk_data>()) == chunks);
+        CHECK(looks > 5);
+    }
+    SECTION("of proofs") {
+        config.reread = true;
+        limited_source it(config);
+        it.say<allocation>();
+        it.hear_digests(chunks, std::byte{9});
+        it.say<narrow>();
+        REQUIRE(it.source.has_ended_data());
+        CHECK(it.source.proofs_left() == chunks);
+        applied end;
+        end.root = it.root;
+        it.source.handle(message(end));
+        const auto size = [](const proof& each) { return 16 * each.digests.size(); };
+        check(it, size, it.say<proof>());
+        CHECK(it.source.proofs_left() == 0);
+        CHECK(looks > 1);
+    }
+}

@@ -28,7 +28,8 @@ struct table_rig {
     }
     // Runs until it is decided.
     void take(export_table& exports) {
-        boost::asio::co_spawn(network, lease_in_time(&exports, writing(), {}),
+        boost::asio::co_spawn(network,
+                              lease_in_time(&exports, writing(), {}, std::chrono::steady_clock::now() + let_go_within),
                               [this](std::exception_ptr why, export_lease got) {
                                   failure = why;
                                   if (!why) second.emplace(std::move(got));

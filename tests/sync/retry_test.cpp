@@ -166,13 +166,18 @@ TEST_CASE("what is granted of a limit shrinks where saying which blocks they are
 TEST_CASE("a sync that has sent all is not stopped at its limit", "[sync][wire]") {
     far_rig rig(export_role::target, 40 * c);
     const auto stale = read_whole_file(rig.there);
+    const bool both = GENERATE(false, true);
+    rig.request.options.verify = GENERATE(verify_level::root, verify_level::reread);
     const auto run_with = [&](std::uint64_t egress_max) {
         write_whole_file(rig.there, stale);
-        rig.request.options.egress_max = egress_max;
+        if (both)
+            rig.request.options.traffic_max = {{{1u << 30, egress_max}}, "a made-up cost"};
+        else
+            rig.request.options.egress_max = egress_max;
         const sync_report report = rig.run();
         if (report.failure) {
             require_failure(report, error_kind::limit);
-            CHECK(report.bytes.written < rig.content.size());  // whoever has sent all has nothing left to stop for
+            CHECK_FALSE(rig.equal());  // whoever has sent all has nothing left to stop for
         }
         return !report.failure;
     };
@@ -250,6 +255,15 @@ TEST_CASE("after a lost connection a sync is tried again, as often as told, and 
         require_failure(report, error_kind::limit);
         CHECK(rig.egress_left == std::vector<std::uint64_t>{2'000'000, 999'000});
         CHECK(report.to_target.total() == 1'802'000);
+        CHECK_THAT(report.failure->what(), Catch::Contains("were sent") && !Catch::Contains("under way"));
+    }
+    SECTION("what was not counted is called a guess where a limit is used up") {
+        memory_device here(c, "here");
+        rig.request.target = &here;
+        rig.request.options.egress_max = 2'000'000;
+        rig.attempts = {ended(1'700'000, lost())};
+        const error why = require_failure(rig.run(), error_kind::limit);
+        CHECK_THAT(why.what(), Catch::Contains("may have been under way"));
     }
     SECTION("a pause ends when the sync is stopped") {
         rig.how.first_pause = rig.how.longest_pause = 1h;

@@ -2,242 +2,13 @@
 // other is a socket that a test speaks over by hand.
 #include <catch2/catch.hpp>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/local/connect_pair.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/write.hpp>
-
-#include <thread>
-
-#include "base/caught_error.hpp"
-#include "reprotect/memory_device.hpp"
-#include "support/bytes.hpp"
 #include "support/device_doubles.hpp"
-#include "support/failures.hpp"
 #include "support/gate.hpp"
-#include "support/process.hpp"
-#include "sync/sample_exchange.hpp"
-#include "wire/fields.hpp"
-#include "wire/message_codec.hpp"
-
-namespace {
+#include "support/sample_rig.hpp"
 
 using namespace reprotect;
 using namespace reprotect::test;
-using namespace std::chrono_literals;
-using boost::asio::awaitable;
-using local_socket = boost::asio::local::stream_protocol::socket;
-using bytes = std::vector<std::byte>;
-
-constexpr std::uint32_t block = block_bytes_default;
-constexpr std::uint64_t blocks = 64;
-constexpr std::uint64_t disk_bytes = blocks * block;
-constexpr geometry shape{disk_bytes, chunk_bytes_default, block};
-
-template <typename Value>
-bytes frame_of(const Value& value) {
-    bytes out;
-    append(out, value);
-    return out;
-}
-
-bytes layout_question() {
-    bytes out;
-    append_layout_wish(out);
-    return out;
-}
-
-bytes sample_question(const std::vector<extent>& stretches, bool keep = false, const geometry& of = shape) {
-    wire_sample_wish wish;
-    wish.keep = keep;
-    wish.stretches = stretches;
-    bytes out;
-    append(out, wish, of);
-    return out;
-}
-
-bytes weigh_question(const std::vector<std::uint64_t>& offsets, const geometry& of = shape) {
-    bytes out;
-    append_weigh_wish(out, offsets, of);
-    return out;
-}
-
-bytes some_samples(std::size_t count, bool zero = false) {
-    bytes out;
-    append_samples(out, std::vector<wire_sample>(count, wire_sample{{}, zero}));
-    return out;
-}
-
-// 2^62 of them.
-bytes many_zeroes() {
-    bytes out;
-    const std::size_t frame = begin_frame(out, frame_kind::samples);
-    field_writer(out).number(std::uint64_t{1} << 63 | 1);
-    end_frame(out, frame);
-    return out;
-}
-
-bytes some_filler(std::size_t count) {
-    bytes out;
-    append_filler(out, bytes(count));
-    return out;
-}
-
-// A frame of it without a byte.
-bytes no_filler() {
-    bytes out;
-    end_frame(out, begin_frame(out, frame_kind::filler));
-    return out;
-}
-
-bytes twice_weighed() {
-    bytes out;
-    const std::size_t frame = begin_frame(out, frame_kind::weigh_wish);
-    field_writer(out).number(1);
-    field_writer(out).number(1);
-    end_frame(out, frame);
-    return out;
-}
-
-bytes joined(std::initializer_list<bytes> parts) {
-    bytes out;
-    for (const bytes& each : parts) out.insert(out.end(), each.begin(), each.end());
-    return out;
-}
-
-struct heard {
-    frame_kind kind = frame_kind::keep_alive;
-    bytes payload;
-};
-
-// The side that a test speaks for; blocks.
-class spoken_side {
-public:
-    explicit spoken_side(boost::asio::io_context& context) : socket(context) {}
-
-    local_socket socket;
-
-    bool say(const bytes& what) {
-        boost::system::error_code failure;
-        boost::asio::write(socket, boost::asio::buffer(what), failure);
-        return !failure;
-    }
-    /// The next frame, signs of life too; nothing where the other side has ended.
-    std::optional<heard> hear_all() {
-        boost::system::error_code failure;
-        std::array<std::byte, frame_header_bytes> head{};
-        boost::asio::read(socket, boost::asio::buffer(head), failure);
-        if (failure) return std::nullopt;
-        const auto header = decode_header(head);
-        if (!header) return std::nullopt;
-        heard frame{header->kind, bytes(header->length)};
-        boost::asio::read(socket, boost::asio::buffer(frame.payload), failure);
-        if (failure) return std::nullopt;
-        return frame;
-    }
-    std::optional<heard> hear() {
-        while (true) {
-            auto frame = hear_all();
-            if (!frame || frame->kind != frame_kind::keep_alive) return frame;
-        }
-    }
-    /// Also while another thread hears.
-    void cut() {
-        boost::system::error_code ignored;
-        socket.shutdown(local_socket::shutdown_both, ignored);
-    }
-    void end() {
-        boost::system::error_code ignored;
-        socket.close(ignored);
-    }
-};
-
-// One real side on a thread of its own.
-class real_side {
-public:
-    real_side() : other(network_), strand_(network_.get_executor()) {
-        local_socket one(network_);
-        boost::asio::local::connect_pair(one, other.socket);
-        link.stream = make_stream(std::move(one));
-        link.far_name = "the other side";
-    }
-    ~real_side() {
-        other.end();
-        if (thread_.joinable()) thread_.join();
-    }
-
-    void start(awaitable<void> what) {
-        boost::asio::co_spawn(strand_, std::move(what), [this](std::exception_ptr why) {
-            try {
-                if (why) std::rethrow_exception(why);
-            } catch (...) {
-                failure_ = caught_error("");
-            }
-            link.stream->close();
-        });
-        thread_ = std::thread([this] { network_.run(); });
-    }
-    std::optional<error> wait() {
-        thread_.join();
-        return failure_;
-    }
-
-private:
-    boost::asio::io_context network_;
-
-public:
-    spoken_side other;
-    connection link;
-
-private:
-    boost::asio::strand<boost::asio::any_io_executor> strand_;
-    std::optional<error> failure_;
-    std::thread thread_;
-};
-
-awaitable<void> serve_once(connection* link, device* disk, sample_terms terms, std::uint64_t* read_bytes) {
-    const auto count = co_await serve_samples(*link, *disk, std::move(terms));
-    *read_bytes = count;
-}
-
-struct server_side : real_side {
-    explicit server_side(device& disk, std::chrono::milliseconds patience = 20s,
-                         std::uint64_t kept_bytes = sampling_options{}.kept_bytes) {
-        sample_terms terms;
-        terms.options.depth = 1;
-        terms.options.kept_bytes = kept_bytes;
-        terms.patience = patience;
-        terms.cancel = stop.get_token();
-        terms.names = {disk.name(), "alias"};
-        start(serve_once(&link, &disk, std::move(terms), &read_bytes));
-    }
-    bool greet(std::uint64_t kept_bytes = UINT64_MAX) {
-        other.say(frame_of(wire_sampler_hello{{}, kept_bytes}));
-        const auto answer = other.hear();
-        return answer && answer->kind == frame_kind::sampled_disk;
-    }
-    std::stop_source stop;
-    std::uint64_t read_bytes = 0;
-};
-
-// What the server said last, if it said why it ends.
-std::optional<error> told_by(spoken_side& other) {
-    while (const auto frame = other.hear()) {
-        if (frame->kind != frame_kind::failed) continue;
-        const auto why = decode(frame->kind, frame->payload);
-        if (why) return std::get<failed>(*why).why;
-    }
-    return std::nullopt;
-}
-
-memory_device random_disk(std::uint64_t size = disk_bytes) {
-    return memory_device(size, "/dev/vdb");
-}
-
-}  // namespace
+using namespace reprotect::test::sampling;
 
 TEST_CASE("a server refuses what no client may ask, and reads nothing for it", "[sync][wire]") {
     const geometry larger{2 * disk_bytes, chunk_bytes_default, block};
@@ -262,9 +33,8 @@ TEST_CASE("a server refuses what no client may ask, and reads nothing for it", "
          {std::byte(73), std::byte{4}, std::byte{0}, std::byte{0}, std::byte{0x81}, std::byte{0x80}, std::byte{0x80},
           std::byte{0x08}},
          ""},
-        {"more filler than there may be", some_filler(filler_bytes_max + 1), "filler that there may not be", true,
-         false},
-        {"filler of nothing", no_filler(), "filler that there may not be", true, false},
+        {"more filler than there may be", some_filler(filler_bytes_max + 1), "filler that there may not be"},
+        {"filler of nothing", no_filler(), "filler that there may not be"},
         {"a block to be weighed twice", twice_weighed(), ""},
         {"a frame that is none",
          {std::byte{200}, std::byte{0}, std::byte{0}, std::byte{0}},
@@ -305,7 +75,10 @@ TEST_CASE("a question may overtake an answer, two may not", "[sync][wire]") {
     if (third) std::this_thread::sleep_for(50ms);  // or the second is answered before the third comes
     reading.open();
     unsigned answers = 0;
+    bool told = false;
     while (const auto frame = server.other.hear()) {
+        told = frame->kind == frame_kind::failed;
+        if (told) break;
         if (frame->kind != frame_kind::samples_end) continue;
         ++answers;
         if (answers == 2) break;
@@ -316,6 +89,7 @@ TEST_CASE("a question may overtake an answer, two may not", "[sync][wire]") {
     if (third) {
         require_failure(failure, error_kind::peer, "a question before the last one was answered");
         CHECK(answers == 0);
+        CHECK(told);
     } else {
         CHECK_FALSE(failure);
         CHECK(answers == 2);
@@ -391,8 +165,11 @@ TEST_CASE("a server ends with a client that says nothing, or takes nothing", "[s
         append_keep_alive(alive);
         if (GENERATE(false, true)) alive = some_filler(1);
         const auto begun = std::chrono::steady_clock::now();
-        while (server.other.say(alive) && std::chrono::steady_clock::now() - begun < 30s)
+        while (server.other.socket.available() == 0 && server.other.say(alive) &&
+               std::chrono::steady_clock::now() - begun < 30s)
             std::this_thread::sleep_for(5ms);
+        require_failure(told_by(server.other), error_kind::peer, "asked nothing");
+        server.other.end();
         require_failure(server.wait(), error_kind::peer, "asked nothing");
         CHECK(std::chrono::steady_clock::now() - begun < 30s);
     }
@@ -426,30 +203,9 @@ TEST_CASE("a server that is stopped stops reading", "[sync][wire]") {
     require_failure(server.wait(), error_kind::interrupted, "");
 }
 
-TEST_CASE("what is kept for weighing is bounded by both sides", "[sync][wire]") {
-    memory_device disk = random_disk();
-    disk.write(0, random_bytes(1, disk_bytes));
-    const auto [ours, theirs, kept] = GENERATE(table<std::uint64_t, std::uint64_t, std::uint64_t>(
-        {{2 * block, UINT64_MAX, 2}, {UINT64_MAX, 3 * block, 3}, {UINT64_MAX, 0, 0}, {100 * block, 100 * block, 5}}));
-    server_side server(disk, 20s, ours);
-    REQUIRE(server.greet(theirs));
-    server.other.say(sample_question({{0, 5 * block}}, true));
-    while (const auto frame = server.other.hear())
-        if (frame->kind == frame_kind::samples_end) break;
-    server.other.say(weigh_question({0, block, 2 * block, 3 * block, 4 * block}));
-    const auto answer = server.other.hear();
-    REQUIRE(answer);
-    REQUIRE(answer->kind == frame_kind::weights);
-    const auto weights = decode_weights(answer->payload);
-    REQUIRE(weights.has_value());
-    std::uint64_t raw = 0;
-    for (const wire_weight& each : *weights) raw += each.raw_bytes;
-    CHECK(raw == kept * block);
-}
-
 namespace {
 
-enum class asked { allocation, sample, weigh, echo };
+enum class asked { allocation, sample, weigh, echo, filler };
 
 // Greets, then asks one thing.
 awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds patience) {
@@ -468,6 +224,8 @@ awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds
         co_await client.sample(stretches, false, &samples);
     } else if (what == asked::weigh) {
         co_await client.weigh(offsets, &batches);
+    } else if (what == asked::filler) {
+        co_await client.exchange_filler(filler_bytes_max, 0, &seconds);
     } else {
         co_await client.exchange_filler(1000, 2000, &seconds);
     }
@@ -589,6 +347,21 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
         client_side client(asked::weigh, 200ms);
         REQUIRE(client.question());
         require_failure(client.wait(), error_kind::peer, "nothing was heard");
+    }
+    SECTION("it takes slowly what is sent to it") {
+        client_side client(asked::filler, 100ms);
+        client.other.hear();
+        client.other.say(frame_of(wire_sampled_disk{{}, disk_bytes}));
+        const auto begun = std::chrono::steady_clock::now();
+        std::vector<std::byte> piece(8192);
+        boost::system::error_code failure;
+        while (!failure && std::chrono::steady_clock::now() - begun < 30s) {
+            std::this_thread::sleep_for(10ms);  // 800 KB a second, of 16 MiB
+            client.other.socket.read_some(boost::asio::buffer(piece), failure);
+        }
+        require_failure(client.wait(), error_kind::peer,
+                        "took ");  // too slowly; on a busy machine also nothing for a while
+        CHECK(std::chrono::steady_clock::now() - begun < 15s);
     }
     SECTION("signs of life for ever, or an answer that never ends, which it answers meanwhile") {
         const asked what = GENERATE(asked::weigh, asked::echo);

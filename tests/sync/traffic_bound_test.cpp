@@ -124,6 +124,10 @@ TEST_CASE("where digests use up what may come back, comparing stops", "[sync][wi
     bounded_rig rig(role, 48 << 20);
     const traffic_step least = traffic_minimum(rig.request.options);
     rig.request.options.traffic_max = {{{least.to_source, 1u << 30}}, "a made-up cost"};  // more would come back
+    // Nor is what nothing can come back for taken for what anything may.
+    if (GENERATE(false, true))
+        rig.request.options.traffic_max.steps.insert(rig.request.options.traffic_max.steps.begin(),
+                                                     traffic_step{0, 3u << 30});
     const sync_report report = rig.run();
     const error why = require_failure(report, error_kind::limit);
     CHECK_THAT(why.what(), Catch::Contains("a made-up cost"));
@@ -190,6 +194,18 @@ TEST_CASE("too low a bound on both directions is refused with what it must allow
     }
 }
 
+TEST_CASE("a target settles on no step under which it could not begin", "[sync]") {
+    const sync_options options;
+    const traffic_step least = traffic_minimum(options);
+    for (const std::uint64_t shared : {std::uint64_t{0}, std::uint64_t{1} << 20, std::uint64_t{1} << 50}) {
+        const traffic_bound bound{{{0, 1u << 30}, {least.to_source, 100'000'000}, {least.to_source * 2, 99'000'000}},
+                                  ""};
+        const traffic_step share = step_for_target(bound, options, shared);
+        CHECK(share.to_source >= least.to_source);
+        CHECK(share.to_target >= least.to_target);
+    }
+}
+
 TEST_CASE("what was on its way here when a link was lost takes from a limit", "[sync]") {
     memory_device target(small_chunk, "target");
     sync_request request;
@@ -209,14 +225,19 @@ TEST_CASE("what was on its way here when a link was lost takes from a limit", "[
             sync_report made;
             made.to_target.overhead = 1000;
             made.connections = connections;
-            if (seen.size() < 2) made.failure = error(error_kind::peer, "lost", {.connection_lost = true});
+            // Lost, then given up here for what came.
+            if (seen.size() < 3) made.failure = error(error_kind::peer, "no", {.connection_lost = seen.size() == 1});
             return made;
         });
     REQUIRE(report.ok());
     // What a kernel may take unread, and no more than the source may have under way.
-    const std::uint64_t charged = request.options.egress_max - 1000 - seen.at(1).egress_max;
-    CHECK(charged >= std::min<std::uint64_t>(data_window(request.options), connections * (8u << 20)));
-    CHECK(charged <= data_window(request.options));
+    std::uint64_t before = request.options.egress_max;
+    for (std::size_t i = 1; i < 3; ++i) {
+        const std::uint64_t charged = before - 1000 - seen.at(i).egress_max;
+        CHECK(charged >= std::min<std::uint64_t>(data_window(request.options), connections * (8u << 20)));
+        CHECK(charged <= data_window(request.options));
+        before = seen.at(i).egress_max;
+    }
 }
 
 TEST_CASE("a look before a sync has a quarter of its limits, and what it took is taken from them", "[sync]") {
