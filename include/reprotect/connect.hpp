@@ -97,9 +97,10 @@ link_traffic traffic_of(const probed_disk& far);
 inline constexpr link_traffic measuring_traffic{32 << 20, 32 << 20};
 
 /// Measures the connection to a disk that `probe_remote_disk` made (else throws `usage`) for about so long: round trips, then
-/// transfers both ways, of at most 16 MiB each and at least one whatever it takes, of all together at most `most`; of what may
-/// cross for the disk they take half at most. One connection's rates, under `how.limit` if there is one. `far_is`: what that disk
-/// is to be in a sync. Not while the disk is being sampled.
+/// transfers both ways, of at most 16 MiB each and at least one however long it takes, of all together at most `most` (less
+/// than 64 KiB either way throws `usage`); of what may cross for the disk they take half at most, and less of that throws `limit`.
+/// One connection's rates, under `how.limit` if there is one. `far_is`: what that disk is to be in a sync. Not while the disk is
+/// being sampled.
 link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std::stop_token cancel = {},
                         const link_traffic& most = measuring_traffic);
 

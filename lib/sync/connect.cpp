@@ -555,6 +555,8 @@ std::vector<packed_batch> far_sampled_disk::weigh(std::span<const std::uint64_t>
 // What a link does, by what crosses it.
 class link_meter {
 public:
+    static constexpr std::uint64_t transfer_bytes_least = 64 << 10;
+
     link_meter(far_sampled_disk& disk, double seconds, const link_traffic& most, std::stop_token cancel)
         : disk_(disk), seconds_(seconds), most_(most), cancel_(std::move(cancel)) {}
 
@@ -601,8 +603,7 @@ public:
 private:
     // Guessed, all of them.
     static constexpr double trips_share = 0.2, transfer_s_least = 0.1, trips_of_transfer = 10, trips_of_grown = 4;
-    static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20;
-    static constexpr std::uint64_t transfer_bytes_least = 64 << 10, transfers_wanted = 8;
+    static constexpr std::size_t trips_least = 3, trips_most = 20, transfers_most = 20, transfers_wanted = 8;
 
     far_sampled_disk& disk_;
     const double seconds_;
@@ -687,6 +688,8 @@ link_rates measure_link(probed_disk& far, peer_role far_is, double seconds, std:
                         const link_traffic& most) {
     auto* const disk = dynamic_cast<far_sampled_disk*>(&far);
     if (!disk) throw error(error_kind::usage, "there is no link to this disk", {.device = far.name()});
+    if (std::min(most.sent, most.received) < link_meter::transfer_bytes_least)
+        throw error(error_kind::usage, "a link is not measured with less than 64 KiB each way", {.device = far.name()});
     link_meter meter(*disk, std::max(seconds, 0.0), most, std::move(cancel));
     const spread<double> trip = meter.round_trips(), there = meter.rate(true), back = meter.rate(false);
     return far_is == peer_role::target ? link_rates{trip, there, back} : link_rates{trip, back, there};

@@ -21,7 +21,6 @@
 #include "codec/digester.hpp"
 #include "codec/random.hpp"
 #include "sync/errand.hpp"
-#include "sync/timed_frames.hpp"
 #include "wire/message_codec.hpp"
 #include "wire/opening.hpp"
 
@@ -39,8 +38,11 @@ constexpr std::size_t runs_at_once = 12 * 1024;  // a frame or two
 constexpr std::uint64_t layouts_max = 8;                  // a guess
 constexpr std::uint64_t sampled_beyond_bytes = 16 << 20;  // a guess: over the disk's size
 constexpr std::uint64_t weighed_per_kept = 4;             // a guess
-constexpr std::uint64_t echoed_bytes_max =
-    24 * filler_bytes_max;  // a measurement of the link takes 22 times that at most
+// A measurement of the link takes 22 times that at most, however much its caller allows; by default 32 MiB.
+constexpr std::uint64_t echoed_bytes_max = 24 * filler_bytes_max;
+// What an honest look may wait for: either of its disks may be the slow one. Guesses: a disk that turns and is busy.
+constexpr auto slow_seek = 20ms;
+constexpr std::uint64_t slow_bytes_per_ms = 10'000;
 // A weight of less would tell what is in a block: its size, packed.
 constexpr std::uint64_t weight_blocks_least = 12, weight_bytes_least = 64 << 10;
 constexpr std::size_t runs_max = 4 * 1024 * 1024;      // a guess: of a disk, held by the client; 96 MiB
@@ -102,6 +104,7 @@ private:
     void take(incoming&& frame);
     void refuse(error why);
     void check_time() const;
+    void allow_time(std::span<const extent> stretches);
     awaitable<incoming> next();
     awaitable<void> answer();
     awaitable<void> greet(wire_sampler_hello theirs);
@@ -214,7 +217,7 @@ awaitable<void> sample_server::listen() {
 
 void sample_server::take(incoming&& frame) {
     if (frame.kind == frame_kind::keep_alive || frame.kind == frame_kind::filler) {
-        if (!busy_ && steady::now() - asked_ > silence_factor * terms_.patience)
+        if (!busy_ && steady::now() - asked_ > terms_.turn_max)
             return refuse(error(error_kind::peer, link_.far_name + " gave signs of life, and asked nothing",
                                 {.operation = "receive"}));
         if (frame.kind == frame_kind::keep_alive) return;
@@ -235,6 +238,13 @@ void sample_server::refuse(error why) {
     deaf_ = true;
     stop_.request_stop();
     bell_->cancel();
+}
+
+// What may be asked for is bounded, and so is all the time that this adds up to.
+void sample_server::allow_time(std::span<const extent> stretches) {
+    for (const extent& each : stretches)
+        until_ += slow_seek + std::chrono::milliseconds(each.length / slow_bytes_per_ms);
+    answer_until_ = std::min(until_, steady::now() + terms_.turn_max);
 }
 
 // What it has of the disk, no other may write to meanwhile.
@@ -269,7 +279,7 @@ awaitable<incoming> sample_server::next() {
     if (terms_.cancel.stop_requested()) throw error(error_kind::interrupted, "interrupted");
     if (lost_) throw *lost_;
     if (listening_) check_time();
-    answer_until_ = std::min(until_, steady::now() + silence_factor * terms_.patience);
+    answer_until_ = std::min(until_, steady::now() + terms_.turn_max);
     incoming frame;
     frame.ended = "ended";
     if (pending_) frame = std::move(*pending_);
@@ -350,6 +360,7 @@ awaitable<void> sample_server::tell_samples(wire_sample_wish wish) {
     for (const extent& each : wish.stretches) asked_bytes_ += each.length;
     if (asked_bytes_ > shape_.disk_bytes + sampled_beyond_bytes)
         throw broken(link_, "more to be sampled than there is on the disk");
+    allow_time(wish.stretches);
     stretch_samples seen;
     errand::work read = [&](const std::stop_token& stop) { seen = probed_->sample(wish.stretches, wish.keep, stop); };
     co_await aside(std::move(read));
@@ -434,8 +445,12 @@ awaitable<std::uint64_t> serve_samples(connection& link, device& disk, sample_te
 
 struct sample_client::received_frame : incoming {};
 
-sample_client::sample_client(connection& link, std::uint32_t block_bytes, std::chrono::milliseconds patience)
-    : link_(link), patience_(patience), shape_{0, chunk_bytes_default, block_bytes} {}
+sample_client::sample_client(connection& link, std::uint32_t block_bytes, std::chrono::milliseconds patience,
+                             std::optional<std::chrono::milliseconds> turn_max)
+    : link_(link),
+      patience_(patience),
+      turn_max_(turn_max.value_or(silence_factor * patience)),
+      shape_{0, chunk_bytes_default, block_bytes} {}
 
 std::chrono::milliseconds sample_client::keep_every() const noexcept {
     return say_something_every(patience_);
@@ -449,7 +464,7 @@ awaitable<void> sample_client::send(std::span<const std::byte> bytes, steady::ti
 // However busily the peer sends, or slowly it takes, an answer ends in time.
 awaitable<void> sample_client::ask(std::span<const std::byte> question) {
     asked_ = steady::now();
-    const auto until = asked_ + silence_factor * patience_;
+    const auto until = asked_ + turn_max_;
     co_await send(question, until);
 }
 
@@ -472,7 +487,7 @@ awaitable<sample_client::received_frame> sample_client::receive() {
         if (due) {
             co_await keep_alive();
         }
-        if (now - asked_ > silence_factor * patience_)
+        if (now - asked_ > turn_max_)
             throw error(error_kind::peer, link_.far_name + " gave signs of life, and no whole answer",
                         {.operation = "receive"});
         if (came.kind == frame_kind::keep_alive) continue;
@@ -593,7 +608,7 @@ awaitable<void> sample_client::exchange_filler(std::uint64_t there, std::uint64_
     REPROTECT_ASSERT(there <= filler_bytes_max && back <= filler_bytes_max);
     const auto begun = steady::now();
     asked_ = begun;  // what it takes slowly is a part of the question
-    const auto until = asked_ + silence_factor * patience_;
+    const auto until = asked_ + turn_max_;
     co_await send_filler(&link_, there, patience_, until);
     wire_echo_wish wish;
     wish.bytes = back;

@@ -7,12 +7,14 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
 
 #include "reprotect/probed_disk.hpp"
 #include "sync/discretion.hpp"
+#include "sync/timed_frames.hpp"
 #include "wire/connection.hpp"
 #include "wire/sample_frames.hpp"
 
@@ -22,21 +24,26 @@ struct sample_terms {
     sampling_options options;
     std::chrono::milliseconds patience{60'000};
     std::stop_token cancel;
-    known_as names;                                             ///< of the disk, for what the peer is told
-    std::array<std::byte, 32> binding{};                        ///< the opening's
-    std::chrono::milliseconds longest = std::chrono::hours(2);  ///< for all of it; a guess: a probe takes minutes
+    known_as names;                       ///< of the disk, for what the peer is told
+    std::array<std::byte, 32> binding{};  ///< the opening's
+    /// For all of it, over what slow disks take to read what is asked for; a guess: a probe takes minutes.
+    std::chrono::milliseconds longest = std::chrono::hours(2);
+    std::chrono::milliseconds turn_max = silence_factor * patience;  ///< for an answer, or until there is a question
 };
 
 /// The server's part: answers until the client ends the connection, reading on a thread of its own; says that it is
 /// alive while that lasts. Returns the bytes read. Ends the reading when the client has gone. A failure is told to
-/// the peer, then thrown. What a client may have is bounded by the disk's size, what is kept for it, and `terms.longest`.
+/// the peer, then thrown. What a client may have is bounded by the disk's size, what is kept for it, and `terms.longest`
+/// over what it asked for at the rates of a slow disk.
 boost::asio::awaitable<std::uint64_t> serve_samples(connection& link, device& disk, sample_terms terms);
 
 /// The client's. Borrows the connection. One call at a time, `begin` first; each throws `error`, after which the
 /// connection is of no use any more. What arguments refer to lives until the call is over.
 class sample_client {
 public:
-    sample_client(connection& link, std::uint32_t block_bytes, std::chrono::milliseconds patience);
+    /// `turn_max`: what one answer may take however lively the server is; `silence_factor` times the patience if not given.
+    sample_client(connection& link, std::uint32_t block_bytes, std::chrono::milliseconds patience,
+                  std::optional<std::chrono::milliseconds> turn_max = {});
 
     /// `kept_bytes` is a wish: the server may keep less.
     boost::asio::awaitable<void> begin(std::array<std::byte, 32> binding, std::uint64_t kept_bytes);
@@ -64,7 +71,7 @@ private:
     boost::asio::awaitable<received_frame> receive();
 
     connection& link_;
-    const std::chrono::milliseconds patience_;
+    const std::chrono::milliseconds patience_, turn_max_;
     geometry shape_;
     digest_secret secret_{};
     std::chrono::steady_clock::time_point said_{}, asked_{};

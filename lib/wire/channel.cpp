@@ -24,9 +24,7 @@ constexpr auto linger_for = 10s;                 // specified: as long as an ope
 constexpr unsigned silence_factor = 60;          // signs of life alone are believed for an hour
 constexpr std::size_t input_bytes = 128 * 1024;  // what the stream reads at once
 constexpr std::size_t slots_max = 16;            // batches that wait for a decoder
-// An honest side says a tenth of this at the most: a hundred statuses a second.
-constexpr std::uint64_t beside_bytes_at_once = 4 << 20;  // a guess: whatever has piled up behind a link that stalled
-constexpr std::uint64_t beside_bytes_per_second = 64 << 10;
+
 bool is_digests(frame_kind kind) noexcept {
     return kind == frame_kind::chunk_digests || kind == frame_kind::block_digests || kind == frame_kind::proof;
 }
@@ -62,7 +60,7 @@ channel::~channel() = default;
 void channel::start(channel_user& user) {
     user_ = &user;
     sent_at_start_ = meter_->sent_bytes;
-    started_ = last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
+    last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
     arm_tick();
     if (lost_) return;
     read_some();
@@ -264,16 +262,9 @@ std::optional<Value> channel::checked(wire_result<Value>&& value, frame_kind kin
     return std::nullopt;
 }
 
-// Of what may be said at any time.
-bool channel::is_too_talkative(std::size_t more) noexcept {
-    beside_bytes_ += more;
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock::now() - started_).count();
-    return beside_bytes_ > beside_bytes_at_once + static_cast<std::uint64_t>(seconds) * beside_bytes_per_second;
-}
-
 void channel::take_frame(frame_kind kind, std::span<const std::byte> payload) {
     const bool beside = kind == frame_kind::keep_alive || kind == frame_kind::status || kind == frame_kind::notice;
-    if (beside && is_too_talkative(frame_header_bytes + payload.size()))
+    if (beside && !beside_.take(frame_header_bytes + payload.size(), clock::now()))
         return break_off("more beside its messages than there may be");
     if (kind == frame_kind::keep_alive) return;
     const bool last = kind == frame_kind::goodbye || kind == frame_kind::failed;

@@ -33,6 +33,7 @@
 #include "wire/level_controller.hpp"
 #include "wire/meter.hpp"
 #include "wire/session_frames.hpp"
+#include "wire/talk_allowance.hpp"
 
 namespace reprotect {
 
@@ -154,7 +155,6 @@ private:
     void body_arrived();
     void deliver_batches();
     void take_frame(frame_kind kind, std::span<const std::byte> payload);
-    bool is_too_talkative(std::size_t more) noexcept;
     template <typename Value>
     std::optional<Value> checked(wire_result<Value>&& value, frame_kind kind);
 
@@ -222,9 +222,9 @@ private:
     std::deque<std::shared_ptr<incoming_slot>> slots_;  // in order; being decompressed or ready
 
     boost::asio::steady_timer tick_timer_;
-    clock::time_point started_, last_heard_, last_message_, last_wrote_;
-    std::uint64_t beside_bytes_ = 0;  // of frames that take no credit
-    std::uint64_t sent_at_tick_ = 0;  // bytes
+    clock::time_point last_heard_, last_message_, last_wrote_;
+    talk_allowance beside_{clock::now()};  // frames that take no credit
+    std::uint64_t sent_at_tick_ = 0;       // bytes
 
     std::function<void()> finished_;
     std::optional<clock::time_point> linger_until_;

@@ -206,9 +206,11 @@ inline awaitable<void> serve_once(connection* link, device* disk, sample_terms t
 struct server_side : real_side {
     explicit server_side(device& disk, std::chrono::milliseconds patience = 20s,
                          std::uint64_t kept_bytes = sampling_options{}.kept_bytes,
-                         std::chrono::milliseconds longest = sample_terms{}.longest) {
+                         std::chrono::milliseconds longest = sample_terms{}.longest,
+                         std::optional<std::chrono::milliseconds> turn_max = {}) {
         sample_terms terms;
         terms.longest = longest;
+        terms.turn_max = turn_max.value_or(silence_factor * patience);
         terms.options.depth = 1;
         terms.options.kept_bytes = kept_bytes;
         terms.patience = patience;

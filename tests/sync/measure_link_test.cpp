@@ -4,6 +4,7 @@
 #include "reprotect/probe.hpp"
 #include "reprotect/remote.hpp"
 #include "support/bytes.hpp"
+#include "support/failures.hpp"
 
 using namespace reprotect;
 using namespace reprotect::test;
@@ -25,5 +26,10 @@ TEST_CASE("measuring a link takes no more of it than it may, in several transfer
     CHECK(after.sent - before.sent < most.sent + (64 << 10));
     CHECK(after.received - before.received > most.received / 2);
     CHECK(after.received - before.received < most.received + (64 << 10));
+    // So little that it cannot be measured is the caller's mistake, and takes nothing.
+    for (const link_traffic& little : {link_traffic{(64 << 10) - 1, 4 << 20}, link_traffic{2 << 20, (64 << 10) - 1}})
+        require_failure(failure_of([&] { measure_link(*far.disk, peer_role::target, 5, {}, little); }),
+                        error_kind::usage, "not measured with less than");
+    CHECK(traffic_of(*far.disk).sent - after.sent < 1000);
     CHECK(rates.to_target.low < rates.to_target.high);  // of one transfer alone nothing is known of how it varies
 }

@@ -290,12 +290,12 @@ TEST_CASE("a far disk that nobody asks for a while is still there", "[sync][wire
     const temp_dir folder;
     server_rig server;
     server.offer("disk", make_disk(folder), export_role::source);
-    server.options.patience = 600ms;
+    server.options.patience = 1200ms;
     server.start();
     connect_options how = server.how();
-    how.patience = 600ms;
+    how.patience = 1200ms;
     far_probed_disk far = probe_remote_disk(server.disk("disk"), {}, how);
-    std::this_thread::sleep_for(1500ms);
+    std::this_thread::sleep_for(2600ms);
     CHECK(far.disk->sample(some_stretches(), false, {}).blocks.size() == 37);
     CHECK(server.count("session-failed") == 0);
 }

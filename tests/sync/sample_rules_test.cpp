@@ -72,7 +72,7 @@ TEST_CASE("a question may overtake an answer, two may not", "[sync][wire]") {
     server.other.say(question);
     const bool third = GENERATE(false, true);
     if (third) server.other.say(question);
-    if (third) std::this_thread::sleep_for(50ms);  // or the second is answered before the third comes
+    if (third) std::this_thread::sleep_for(500ms);  // or the second is answered before the third comes
     reading.open();
     unsigned answers = 0;
     bool told = false;
@@ -128,7 +128,7 @@ TEST_CASE("a server says that it is alive while it reads, and stops reading for 
         reading.pass();
         std::this_thread::sleep_for(2ms);
     });
-    server_side server(disk, 400ms);
+    server_side server(disk, 1s);
     REQUIRE(server.greet());
     server.other.say(sample_question({{0, size}}, false, {size, chunk_bytes_default, block}));
     REQUIRE(reading.reached());
@@ -155,12 +155,12 @@ TEST_CASE("a server ends with a client that says nothing, or takes nothing", "[s
         require_failure(server.wait(), error_kind::peer, "nothing was heard");
     }
     SECTION("silence afterwards") {
-        server_side server(disk, 200ms);
+        server_side server(disk, 1s);
         REQUIRE(server.greet());
         require_failure(server.wait(), error_kind::peer, "nothing was heard");
     }
     SECTION("signs of life, or filler, and nothing else") {
-        server_side server(disk, 100ms);
+        server_side server(disk, 10s, 1 << 20, 1h, 1s);
         bytes alive;
         append_keep_alive(alive);
         if (GENERATE(false, true)) alive = some_filler(1);
@@ -174,7 +174,7 @@ TEST_CASE("a server ends with a client that says nothing, or takes nothing", "[s
         CHECK(std::chrono::steady_clock::now() - begun < 30s);
     }
     SECTION("nothing is taken") {
-        server_side server(disk, 400ms);
+        server_side server(disk, 1s);
         REQUIRE(server.greet());
         server.other.say(frame_of(wire_echo_wish{filler_bytes_max}));
         bytes alive;
@@ -208,8 +208,9 @@ namespace {
 enum class asked { allocation, sample, weigh, echo, filler };
 
 // Greets, then asks one thing.
-awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds patience) {
-    sample_client client(*link, block, patience);
+awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds patience,
+                         std::optional<std::chrono::milliseconds> turn_max) {
+    sample_client client(*link, block, patience, turn_max);
     const std::array<std::byte, 32> binding{};
     co_await client.begin(binding, 1 << 20);
     std::vector<allocation_run> runs;
@@ -232,8 +233,9 @@ awaitable<void> ask_once(connection* link, asked what, std::chrono::milliseconds
 }
 
 struct client_side : real_side {
-    explicit client_side(asked what, std::chrono::milliseconds patience = 20s) {
-        start(ask_once(&link, what, patience));
+    explicit client_side(asked what, std::chrono::milliseconds patience = 20s,
+                         std::optional<std::chrono::milliseconds> turn_max = {}) {
+        start(ask_once(&link, what, patience, turn_max));
     }
 
     // What it asks, once it has been greeted.
@@ -344,12 +346,12 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
         require_failure(client.wait(), error_kind::peer, "was lost");
     }
     SECTION("silence") {
-        client_side client(asked::weigh, 200ms);
+        client_side client(asked::weigh, 1s);
         REQUIRE(client.question());
         require_failure(client.wait(), error_kind::peer, "nothing was heard");
     }
     SECTION("it takes slowly what is sent to it") {
-        client_side client(asked::filler, 100ms);
+        client_side client(asked::filler, 10s, 2s);
         client.other.hear();
         client.other.say(frame_of(wire_sampled_disk{{}, disk_bytes}));
         const auto begun = std::chrono::steady_clock::now();
@@ -359,13 +361,12 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
             std::this_thread::sleep_for(10ms);  // 800 KB a second, of 16 MiB
             client.other.socket.read_some(boost::asio::buffer(piece), failure);
         }
-        require_failure(client.wait(), error_kind::peer,
-                        "took ");  // too slowly; on a busy machine also nothing for a while
-        CHECK(std::chrono::steady_clock::now() - begun < 15s);
+        require_failure(client.wait(), error_kind::peer, "took what was sent too slowly");
+        CHECK(std::chrono::steady_clock::now() - begun < 25s);
     }
     SECTION("signs of life for ever, or an answer that never ends, which it answers meanwhile") {
         const asked what = GENERATE(asked::weigh, asked::echo);
-        client_side client(what, 100ms);
+        client_side client(what, 8s, 4s);  // it says something every second
         REQUIRE(client.question());
         bytes alive;
         append_keep_alive(alive);
@@ -382,6 +383,6 @@ TEST_CASE("a client hears why a server fails, and knows one that goes or falls s
         CHECK(std::chrono::steady_clock::now() - begun < 30s);
         client.other.cut();
         listening.join();
-        CHECK(answered > 10);
+        CHECK(answered >= 2);
     }
 }

@@ -208,7 +208,7 @@ TEST_CASE("the first SIGINT or SIGTERM stops within a moment, flushes and leaves
         const auto sent = std::chrono::steady_clock::now();
         slow.run.send(signal);
         const command_result result = slow.run.wait();
-        CHECK(std::chrono::steady_clock::now() - sent < std::chrono::seconds(10));
+        CHECK(std::chrono::steady_clock::now() - sent < std::chrono::seconds(30));
         INFO(result.errors);
         CHECK(result.exit_code == 130);
         CHECK(has(result.errors, "stopping: flushing what was written"));
@@ -279,7 +279,7 @@ public:
     /// Sends a signal; false where nobody takes it.
     bool is_taken(int signal) {
         run_->send(signal);
-        return wait_until([&] { return !in_signal_set(run_->id(), "ShdPnd:", signal); }, std::chrono::seconds(5));
+        return wait_until([&] { return !in_signal_set(run_->id(), "ShdPnd:", signal); });
     }
     std::ptrdiff_t threads() const {
         return std::distance(std::filesystem::directory_iterator("/proc/" + std::to_string(run_->id()) + "/task"), {});
@@ -313,7 +313,7 @@ TEST_CASE("a standard error that takes nothing makes no signal go unheard", "[to
             // The sync ends although nobody can be told; what is left is the thread with the report and the one that listens.
             CHECK(wait_until([&] { return held.threads() == 2; }));
             held.run().send(taken.back());
-            CHECK(held.run().wait(std::chrono::seconds(10)).exit_code == 130);
+            CHECK(held.run().wait().exit_code == 130);
         }
     }
 }
@@ -339,7 +339,7 @@ TEST_CASE("Ctrl-C ends what only waits to say that the command line makes no sen
     const tool_rig rig;
     held_up_run held(rig, {REPROTECT_TOOL, "nonsense"});
     held.run().send(SIGINT);
-    CHECK(held.run().wait(std::chrono::seconds(10)).exit_code == 130);
+    CHECK(held.run().wait().exit_code == 130);
 }
 
 TEST_CASE("SIGUSR1 prints the progress and the sync goes on", "[tool]") {
