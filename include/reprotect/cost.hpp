@@ -47,6 +47,8 @@ public:
     const std::string& basis() const noexcept { return basis_; }
     /// Of some price the tiers count from nothing, since it was not given what was billed before in the month.
     bool assumes_nothing_before() const noexcept { return assumes_nothing_before_; }
+    /// Each price with its source, and what it rests on that was not given: what an estimate lists.
+    const std::vector<estimate_assumption>& assumptions() const noexcept { return assumptions_; }
     /// Whatever crosses, in either direction, costs nothing.
     bool is_free() const noexcept;
 
@@ -64,14 +66,17 @@ private:
         egress_price price;
         std::uint64_t already = 0;
     };
-    void add_to(std::vector<line>& way, const egress_price* price, const std::optional<std::uint64_t>& already);
     bool is_affordable(const traffic_step& what, money most) const;
     std::uint64_t affordable(std::uint64_t traffic_step::*which, traffic_step other, money most) const;
 
     std::vector<line> to_target_, to_source_;
     std::string currency_;
     std::string basis_;
+    std::vector<estimate_assumption> assumptions_;
     bool assumes_nothing_before_ = false;
 };
+
+/// Prices the bytes of both directions, and lists what the bill rests on. Throws `error` (usage) where a sum is out of range.
+void add_cost(estimate& to, const traffic_bill& bill);
 
 }  // namespace reprotect

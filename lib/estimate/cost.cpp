@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/utf8.hpp"
+#include "estimate/models.hpp"
 #include "reprotect/error.hpp"
 
 namespace reprotect {
@@ -31,6 +32,17 @@ bool costs_nothing(const egress_price& price) {
                        [](const price_tier& tier) { return tier.price == money(); });
 }
 
+// "0.02 USD/GB", with its tiers.
+std::string price_text(const egress_price& price) {
+    std::string text;
+    for (const price_tier& tier : price.tiers) {
+        if (!text.empty()) text += ", then ";
+        text += to_string(tier.price);
+        if (tier.up_to) text += " up to " + std::to_string(*tier.up_to) + " " + to_string(price.unit);
+    }
+    return text + " " + price.currency + "/" + to_string(price.unit);
+}
+
 }  // namespace
 
 written_amount parse_amount(std::string_view text) {
@@ -49,12 +61,32 @@ written_amount parse_amount(std::string_view text) {
 
 traffic_bill::traffic_bill(const price_book& book, std::string_view source_place, std::string_view target_place,
                            const billed_before& before) {
-    const way_price there = book.find(source_place, target_place);
-    const way_price back = book.find(target_place, source_place);
-    add_to(to_target_, there.out, before.source_bytes);
-    add_to(to_target_, there.in, std::nullopt);
-    add_to(to_source_, back.out, before.target_bytes);
-    add_to(to_source_, back.in, std::nullopt);
+    assumption_list assumptions(assumptions_);
+    const auto add = [&](std::vector<line>& lines, const egress_price* price, const std::string& way,
+                         const std::optional<std::uint64_t>& already, const char* free_because) {
+        if (price == nullptr) {
+            assumptions.add("price " + way, "0", free_because);
+            return;
+        }
+        lines.push_back({*price, already.value_or(0)});
+        assumptions.add("price " + way, price_text(*price),
+                        book.kind + " price of " + price->date + ", " + price->source +
+                            (price->note.empty() ? "" : "; " + price->note));
+        if (price->tiers.size() <= 1 || already) return;
+        assumes_nothing_before_ = true;
+        assumptions.add("billed before this month " + way, "0 B", "not given: the tiers count from the month's start");
+    };
+    const auto add_way = [&](std::vector<line>& lines, std::string_view from, std::string_view at,
+                             const std::optional<std::uint64_t>& already) {
+        const std::string way = "from " + std::string(from) + " to " + std::string(at);
+        const way_price found = book.find(from, at);
+        add(lines, found.out, "for what leaves " + way, already,
+            "no provider bills it; what a line of one's own costs is not in the book");
+        add(lines, found.in, "for what arrives " + way, std::nullopt,
+            at == "internet" ? "no provider bills it" : "the price book has none for what arrives there");
+    };
+    add_way(to_target_, source_place, target_place, before.source_bytes);
+    add_way(to_source_, target_place, source_place, before.target_bytes);
     for (const auto* way : {&to_target_, &to_source_})
         for (const line& each : *way) {
             if (currency_.empty()) currency_ = each.price.currency;
@@ -67,13 +99,6 @@ traffic_bill::traffic_bill(const price_book& book, std::string_view source_place
     if (currency_.empty() && !book.prices.empty()) currency_ = book.prices.front().currency;
     basis_ = book.kind + " prices" + (book.name.empty() ? "" : ": " + book.name) +
              (book.date.empty() ? "" : " (" + book.date + ")");
-}
-
-void traffic_bill::add_to(std::vector<line>& way, const egress_price* price,
-                          const std::optional<std::uint64_t>& already) {
-    if (price == nullptr) return;
-    way.push_back({*price, already.value_or(0)});
-    assumes_nothing_before_ = assumes_nothing_before_ || (price->tiers.size() > 1 && !already);
 }
 
 bool traffic_bill::is_free() const noexcept {
@@ -128,6 +153,21 @@ traffic_bound traffic_bill::bound(money most) const {
 money traffic_bill::least(const sync_options& options) const {
     const traffic_step needed = traffic_minimum(options);
     return cost(needed.to_target, std::max(first_step, next_step(needed.to_source)));
+}
+
+void add_cost(estimate& to, const traffic_bill& bill) {
+    const auto cost = [&](std::uint64_t spread<std::uint64_t>::*end) {
+        return bill.cost(to.to_target.*end, to.to_source.*end);
+    };
+    using ends = spread<std::uint64_t>;
+    to.cost = cost_estimate{bill.currency(), {cost(&ends::low), cost(&ends::likely), cost(&ends::high)}, bill.basis()};
+    assumption_list assumptions(to.assumptions);
+    for (const estimate_assumption& each : bill.assumptions()) assumptions.add(each.name, each.value, each.source);
+}
+
+void add_cost(estimate& to, const price_book& book, std::string_view source_place, std::string_view target_place,
+              const billed_before& before) {
+    add_cost(to, traffic_bill(book, source_place, target_place, before));
 }
 
 }  // namespace reprotect

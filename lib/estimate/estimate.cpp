@@ -1,4 +1,4 @@
-// What the models share: checks, the registry, what is assumed of sizes, totals, money.
+// What the models share: checks, the registry, what is assumed of sizes, totals.
 #include "reprotect/estimate.hpp"
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 
 #include "base/utf8.hpp"
 #include "estimate/models.hpp"
-#include "reprotect/cost.hpp"
 #include "reprotect/error.hpp"
 #include "reprotect/units.hpp"
 
@@ -138,17 +137,6 @@ bool holds_nothing(const workload_disk& disk) {
 constexpr target_state all_states[] = {target_state::usable, target_state::missing, target_state::deleted,
                                        target_state::corrupted, target_state::out_of_reach};
 
-// "0.02 USD/GB", with its tiers.
-std::string price_text(const egress_price& price) {
-    std::string text;
-    for (const price_tier& tier : price.tiers) {
-        if (!text.empty()) text += ", then ";
-        text += to_string(tier.price);
-        if (tier.up_to) text += " up to " + std::to_string(*tier.up_to) + " " + to_string(price.unit);
-    }
-    return text + " " + price.currency + "/" + to_string(price.unit);
-}
-
 }  // namespace
 
 const char* to_string(target_state state) noexcept {
@@ -240,44 +228,6 @@ std::vector<std::string> model_registry::names() const {
     std::vector<std::string> result;
     for (const auto& model : models_) result.push_back(model->name());
     return result;
-}
-
-void add_cost(estimate& to, const price_book& book, std::string_view source_place, std::string_view target_place,
-              const billed_before& before) {
-    const traffic_bill bill(book, source_place, target_place, before);
-    const auto cost = [&](std::uint64_t spread<std::uint64_t>::*end) {
-        return bill.cost(to.to_target.*end, to.to_source.*end);
-    };
-    using ends = spread<std::uint64_t>;
-    to.cost = cost_estimate{bill.currency(), {cost(&ends::low), cost(&ends::likely), cost(&ends::high)}, bill.basis()};
-
-    assumption_list assumptions(to.assumptions);
-    const auto note = [&](const egress_price& price, const std::string& way, bool billed_is_known) {
-        assumptions.add("price " + way, price_text(price),
-                        book.kind + " price of " + price.date + ", " + price.source +
-                            (price.note.empty() ? "" : "; " + price.note));
-        if (price.tiers.size() > 1 && !billed_is_known)
-            assumptions.add("billed before this month " + way, "0 B",
-                            "not given: the tiers count from the month's start");
-    };
-    const auto note_way = [&](std::string_view from, std::string_view at, bool billed_is_known) {
-        const std::string way = "from " + std::string(from) + " to " + std::string(at);
-        const std::string leaves = "for what leaves " + way, arrives = "for what arrives " + way;
-        const way_price found = book.find(from, at);
-        if (found.out != nullptr)
-            note(*found.out, leaves, billed_is_known);
-        else
-            assumptions.add("price " + leaves, "0",
-                            "no provider bills it; what a line of one's own costs is not in the book");
-        if (found.in != nullptr)
-            note(*found.in, arrives, false);
-        else
-            assumptions.add(
-                "price " + arrives, "0",
-                at == "internet" ? "no provider bills it" : "the price book has none for what arrives there");
-    };
-    note_way(source_place, target_place, before.source_bytes.has_value());
-    note_way(target_place, source_place, before.target_bytes.has_value());
 }
 
 // ---- for the models ----

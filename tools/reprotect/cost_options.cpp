@@ -54,10 +54,14 @@ price_book book_of(const arguments& line) {
     return file.empty() ? default_price_book() : load_price_book(file);
 }
 
-std::optional<traffic_bill> make_bill(const arguments& line) {
+std::optional<traffic_bill> make_bill(const arguments& line, const price_book& book) {
     const estimate_arguments& asked = line.estimate;
     if (asked.egress_from.empty()) return std::nullopt;
-    return traffic_bill(book_of(line), asked.egress_from, asked.egress_to, asked.before);
+    return traffic_bill(book, asked.egress_from, asked.egress_to, asked.before);
+}
+
+std::optional<traffic_bill> make_bill(const arguments& line) {
+    return line.estimate.egress_from.empty() ? std::nullopt : make_bill(line, book_of(line));
 }
 
 void apply_max_cost(const arguments& line, const std::optional<traffic_bill>& bill, sync_options& options,

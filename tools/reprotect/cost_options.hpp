@@ -17,7 +17,8 @@ void read_cost_options(const verb_row& row, const raw_line& line, arguments& res
 /// The price book that the line names; else the shipped one.
 price_book book_of(const arguments& line);
 
-/// What the line's two places are billed at; nothing where none are named. Reads the price book.
+/// What the line's two places are billed at; nothing where none are named. Without a price book it reads the line's.
+std::optional<traffic_bill> make_bill(const arguments& line, const price_book& book);
 std::optional<traffic_bill> make_bill(const arguments& line);
 
 /// Makes a bound of --max-cost, where there is one. Throws `usage` where it buys too little, or is in another currency.

@@ -9,7 +9,6 @@
 
 #include <memory>
 
-#include "cost_options.hpp"
 #include "remote_options.hpp"
 
 namespace reprotect::tool {
@@ -71,7 +70,7 @@ probe_result sample(const arguments& line, const disks_here& here, const surroun
 }  // namespace
 
 looked_estimate look(const arguments& line, const disks_here& here, const surroundings& around,
-                     const traffic_step& most) {
+                     const std::optional<traffic_bill>& bill, const traffic_step& most) {
     const estimate_arguments& asked = line.estimate;
     const model_registry models;
     const estimate_model& model = models.find(asked.model);
@@ -79,7 +78,6 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
     if (what.disks.empty()) what.disks.emplace_back();
     // What is wrong without a look is told without one: it takes its time, and may write a scratch file.
     check_workload(what);
-    const std::optional<traffic_bill> bill = make_bill(line);
     const std::optional<history> past =
         asked.history_file.empty() ? std::nullopt : std::optional(load_history(asked.history_file));
     if (!asked.probe_write.empty()) check_scratch_file(asked.probe_write);
@@ -107,8 +105,7 @@ looked_estimate look(const arguments& line, const disks_here& here, const surrou
                                                format_money(bill->cost(seen.crossed_to_target, seen.crossed_to_source)),
                                                bill->currency()));
     result.raw.probe = seen;
-    if (!asked.egress_from.empty())
-        add_cost(result.raw, book_of(line), asked.egress_from, asked.egress_to, asked.before);
+    if (bill) add_cost(result.raw, *bill);
     result.pair.source = as_history_disk(line.disks[0], here.source);
     if (line.disks.size() == 2) result.pair.target = as_history_disk(line.disks[1], here.target);
     result.shown = result.raw;

@@ -1,6 +1,7 @@
 // A look at disks before they are synced, and the estimate that follows from it.
 #pragma once
 
+#include "reprotect/cost.hpp"
 #include "reprotect/history.hpp"
 
 #include <optional>
@@ -23,9 +24,9 @@ struct looked_estimate {
     traffic_step crossed;  ///< what the look took of the link
 };
 
-/// Samples the disks of the line and estimates as it says; what crosses to a peer for it stays within `most` (else throws
+/// Samples the disks of the line and estimates as it says, priced by the bill where there is one; what crosses to a peer for it stays within `most` (else throws
 /// `limit`). Nothing is written to the disks; to a scratch file where the line says so. Throws what reading throws.
 looked_estimate look(const arguments& line, const disks_here& here, const surroundings& around,
-                     const traffic_step& most);
+                     const std::optional<traffic_bill>& bill, const traffic_step& most);
 
 }  // namespace reprotect::tool

@@ -53,11 +53,11 @@ std::optional<opened_disk> open_here(const arguments& line, std::size_t which) {
     return opened;
 }
 
-estimate estimate_on_paper(const arguments& line, const price_book& book) {
+estimate estimate_on_paper(const arguments& line, const std::optional<traffic_bill>& bill) {
     const estimate_arguments& asked = line.estimate;
     const model_registry models;
     estimate result = models.find(asked.model).run(asked.what);
-    if (!asked.egress_from.empty()) add_cost(result, book, asked.egress_from, asked.egress_to, asked.before);
+    if (bill) add_cost(result, *bill);
     if (asked.history_file.empty()) return result;
     const calibration by = find_calibration(load_history(asked.history_file), result, std::nullopt);
     return calibrate(std::move(result), by);
@@ -68,12 +68,13 @@ estimate estimate_on_paper(const arguments& line, const price_book& book) {
 outcome run_estimate(const arguments& line, const surroundings& around) {
     const price_book book = book_of(line);
     if (line.estimate.list_prices) return {0, line.json ? to_json(book) + "\n" : text_of(book)};
+    const std::optional<traffic_bill> bill = make_bill(line, book);
     estimate result;
     if (line.disks.empty()) {
-        result = estimate_on_paper(line, book);
+        result = estimate_on_paper(line, bill);
     } else {
         const std::optional<opened_disk> source = open_here(line, 0), target = open_here(line, 1);
-        result = look(line, {source ? &**source : nullptr, target ? &**target : nullptr}, around,
+        result = look(line, {source ? &**source : nullptr, target ? &**target : nullptr}, around, bill,
                       traffic_of_look(line.options))
                      .shown;
     }

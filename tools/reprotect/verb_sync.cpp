@@ -118,9 +118,9 @@ bool agreed(const arguments& line, const surroundings& around, state_store& reco
 // The estimate that was asked for. Whoever is asked after it sees it, too, where the question will be: then it is what the question is
 // about.
 std::optional<looked_estimate> predict(const arguments& line, const disks_here& here, const sync_options& options,
-                                       const surroundings& around) {
+                                       const std::optional<traffic_bill>& bill, const surroundings& around) {
     if (!line.estimate.first) return std::nullopt;
-    looked_estimate predicted = look(line, here, around, traffic_of_look(options));
+    looked_estimate predicted = look(line, here, around, bill, traffic_of_look(options));
     const std::string shown = estimate_text(predicted.shown);
     const bool asks = may_ask(line);
     if (!line.quiet) {
@@ -197,7 +197,7 @@ outcome run_sync(const arguments& line, const surroundings& around) {
     // A look takes its time: what needs none comes first. What a peer refuses it tells when it is asked.
     if (line.estimate.first && !line.remote.disk) check_sync(request);
     const auto predicted =
-        predict(line, {request.source, has_target ? target->get() : nullptr}, request.options, around);
+        predict(line, {request.source, has_target ? target->get() : nullptr}, request.options, bill, around);
     if (predicted) request.options = with_limits_left(request.options, predicted->crossed);
     if (!agreed(line, around, *records, request, target)) return declined(line, around);
 
