@@ -6,7 +6,7 @@
 //   sync_report report = sync(request);
 //   append_history("runs.jsonl", record_of(raw, report, pair));   // the raw one, always
 //
-// The file holds a JSON document a line, each "reprotect-history-1". What is kept of a prediction is what the model said before
+// The file holds a JSON document a line, each "reprotect-history-2". What is kept of a prediction is what the model said before
 // calibration: factors taken from calibrated ones would be factors of factors.
 #pragma once
 

@@ -38,6 +38,7 @@ struct probe_options {
     std::optional<std::uint64_t> seed{};  ///< what is sampled is the same for the same seed and allocation
     digest_algorithm algorithm =
         digest_algorithm::xxh3;  ///< of the sync: its rate is measured (samples are compared by xxh3)
+    unsigned threads = 0;        ///< the sync's cap (`sync_options`): its digests are measured with no more; 0: none
     std::stop_token cancel{};
 };
 
@@ -79,6 +80,7 @@ struct probe_result {
     std::uint64_t read_target_bytes = 0;
     std::uint64_t blocks_sampled = 0;  ///< at random; what long stretches read comes on top
     std::uint64_t seed = 0;
+    unsigned threads = 0;             ///< the sync's cap, as the probe was told; 0: none
     bool out_of_budget = false;       ///< fewer blocks than were asked for
     spread<std::uint64_t> changed{};  ///< source data that the target lacks, zero blocks included
     bool none_changed = false;        ///< nothing was seen to change: `changed.high` is an upper bound (95%)

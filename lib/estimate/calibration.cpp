@@ -99,6 +99,39 @@ void scale(spread<double>& seconds, const spread<double>& by) {
     seconds.high = std::max(seconds.high * by.high, seconds.likely);
 }
 
+// The pipeline's upper end counts the target's reads and writes one after the other: of that, what is beyond the slowest stage is in the
+// total alone. Each of the two may be scaled or not, and so may the slowest: then it is reckoned anew.
+class serial_target {
+public:
+    explicit serial_target(const estimate& of)
+        : parts_(parts_of(of)), beyond_(std::max(of.total_s.high - total_of(of.phases).high, 0.0)) {
+        // Of several disks the slowest counts, which may take less than the slowest reads and the slowest writes do.
+        seconds_ = std::min(parts_, slowest_of(of) + beyond_);
+    }
+    /// To the total of the phases, as they are now.
+    void add_to(estimate& of) const {
+        if (parts_ > 0)
+            of.total_s.high += std::max(seconds_ * parts_of(of) / parts_ - slowest_of(of), 0.0);
+        else
+            of.total_s.high += beyond_;  // another model's: nobody knows what it is made of
+    }
+
+private:
+    static double parts_of(const estimate& of) {
+        double sum = 0;
+        for (const estimate_phase& phase : of.phases)
+            if (phase.name == "target-read" || phase.name == "target-write") sum += phase.seconds.high;
+        return sum;
+    }
+    static double slowest_of(const estimate& of) {
+        double most = 0;
+        for (const estimate_phase& phase : of.phases)
+            if (phase.overlapping) most = std::max(most, phase.seconds.high);
+        return most;
+    }
+    double parts_ = 0, beyond_ = 0, seconds_ = 0;
+};
+
 }  // namespace
 
 calibration find_calibration(const history& past, const estimate& next, const std::optional<history_pair>& pair,
@@ -167,12 +200,12 @@ estimate calibrate(estimate of, const calibration& by) {
     const spread<double> factor{bar(by.factor.low, width.low, keeps_low, true), by.factor.likely,
                                 bar(by.factor.high, width.high, keeps_high, false)};
     const bool any_given = std::ranges::any_of(of.phases, &estimate_phase::given);
-    const double beyond_phases = of.total_s.high - total_of(of.phases).high;
+    const serial_target before(of);
     for (estimate_phase& phase : of.phases)
         if (!phase.given) scale(phase.seconds, factor);
     if (any_given) {
         of.total_s = total_of(of.phases);
-        of.total_s.high += std::max(beyond_phases, 0.0);
+        before.add_to(of);
     } else {
         scale(of.total_s, factor);
     }

@@ -1,7 +1,7 @@
 // The history file: lines out and in, and the file that holds them. What can be read is used, and what cannot is counted: a history is
 // a help, and one torn line must not take it away. But a file without any line that is one was named by mistake, and is left alone.
 //
-//   {"format": "reprotect-history-1", "date": …, "machine": …, "source": {"name", "identity"}, "target": …,
+//   {"format": "reprotect-history-2", "date": …, "machine": …, "source": {"name", "identity"}, "target": …,
 //    "prediction": {"model", "scope": {"through_peer", "full_copy", "read", "changed"},
 //     "phases": [{"name", "low_s", "likely_s", "high_s", "overlapping"}], "total", "to_target", "to_source",
 //    "cost": null or {"currency", "low", "likely", "high"}},
@@ -36,7 +36,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr const char* format_name = "reprotect-history-1";
+constexpr const char* format_name = "reprotect-history-2";                       // -1 had no scope
 constexpr std::string_view line_beginning = R"({"format":"reprotect-history-)";  // of any version, and of torn ones
 constexpr std::uint64_t read_bytes_max = 64 << 20;                               // guessed: some 50,000 runs
 constexpr std::size_t line_bytes_max = 64 << 10;  // guessed: names of 4 KiB, escaped, and to spare

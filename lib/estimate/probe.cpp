@@ -17,6 +17,7 @@
 #include <future>
 #include <limits>
 #include <random>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -184,6 +185,7 @@ private:
 };
 
 probe_result probing::run() {
+    result_.threads = options_.threads;
     learn_allocation();
     if (options_.stretches) {
         read_stretches();
@@ -336,6 +338,8 @@ void probing::measure_digesting() {
     rate_options how;
     how.block_bytes = options_.block_bytes;
     how.seconds = digest_seconds;
+    // More than there are cores digest nothing faster, and may be more than the system has.
+    how.threads = std::min(options_.threads, std::max(std::thread::hardware_concurrency(), 1u));
     digest_rates rates;
     rates.sampled = rates.session = measure_digests(digest_algorithm::xxh3, how, options_.cancel);
     if (options_.algorithm != digest_algorithm::xxh3)

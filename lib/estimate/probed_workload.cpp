@@ -21,11 +21,13 @@ void fill(std::optional<Value>& into, const std::optional<Value>& seen) {
     if (!into) into = seen;
 }
 
-unsigned core_count() {
-    return std::max(std::thread::hardware_concurrency(), 1u);
+// As many as a process of so many threads keeps busy; 0: no cap.
+unsigned core_count(unsigned threads_max) {
+    const unsigned cores = std::max(std::thread::hardware_concurrency(), 1u);
+    return threads_max == 0 ? cores : std::min(cores, threads_max);
 }
 
-// Of one disk's threads: as many as there are cores, unless one disk does not keep them busy.
+// Of one disk's threads: as many as there are cores or as the sync may have, unless one disk does not keep them busy.
 spread<double> by_threads(const thread_rates& rates) {
     return {std::min(rates.one, rates.all), rates.all, std::max(rates.one, rates.all)};
 }
@@ -35,9 +37,11 @@ double reading_s(double processor_s, const digest_rates& digests) {
     return std::max(processor_s - 1 / digests.sampled.one, 0.0);
 }
 
-processor_costs costs_of(const workload& what, const probed_rates& seen) {
+processor_costs costs_of(const workload& what, const probe_result& probed) {
+    const probed_rates& seen = probed.rates;
     processor_costs costs;
-    costs.cores = core_count();
+    // The cap is one process's: a peer on this machine has threads of its own, as many as it likes.
+    costs.cores = core_count(what.link.one_machine ? probed.threads : 0);
     costs.source_read_s = *seen.source_processor_s;
     costs.target_read_s = costs.verify_s = seen.target_processor_s.value_or(costs.source_read_s);
     if (seen.digest) {
@@ -91,9 +95,9 @@ void add_probe(workload& what, const probe_result& seen, bool one_machine) {
     fill(what.link.measured, seen.link);
     if (seen.rates.encode && !what.encode_rate && !what.link.one_machine) {
         const double rate = seen.rates.encode->likely;
-        what.encode_rate = spread<double>{rate / 2, rate, rate * core_count()};
+        what.encode_rate = spread<double>{rate / 2, rate, rate * core_count(seen.threads)};
         what.guessed.push_back({"compression and encryption", show_rate(*what.encode_rate),
-                                "one thread's compression as measured, with a guess of half of it to all cores"});
+                                "one thread's compression as measured, with a guess of half of it to all threads"});
     }
     if (seen.rates.digest) {
         fill(what.digest_rate, std::optional(by_threads(seen.rates.digest->session)));
@@ -105,7 +109,7 @@ void add_probe(workload& what, const probe_result& seen, bool one_machine) {
                                     "as measured here; nobody asked that machine"});
     }
     if (!one_machine || what.processors || !seen.rates.source_processor_s) return;
-    processor_costs costs = costs_of(what, seen.rates);
+    processor_costs costs = costs_of(what, seen);
     if (!what.link.one_machine) {
         const double ratio = what.compression_ratio ? std::max(what.compression_ratio->likely, 1.0) : 1;
         costs.encode_s = crossing_s / ratio + unpacking_s;

@@ -378,6 +378,10 @@ thread_rates by_one_and_all(unsigned& threads, const rate_options& options, cons
                             const std::function<work_maker(unsigned)>& maker) {
     thread_rates result;
     result.one = repeat(1, options.seconds, cancel, maker(1)).bytes_per_second;
+    if (threads == 1) {
+        result.all = result.one;
+        return result;
+    }
     const measured all = repeat(threads, options.seconds, cancel, maker(threads));
     result.all = all.bytes_per_second;
     threads = all.threads;

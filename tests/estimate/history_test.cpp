@@ -152,10 +152,11 @@ TEST_CASE("lines that are damaged or of another format are left out and counted"
         good.substr(0, good.size() / 2),
         "[]",
         "nonsense",
-        "{\"format\":\"reprotect-history-1\"}",
+        "{\"format\":\"reprotect-history-2\"}",
         std::string(70'000, ' ') + good,
         std::string(1000, '['),
-        broken("history-1", "history-2"),
+        broken("history-2", "history-3"),
+        broken("history-2", "history-1"),
         broken("\"total\":{\"low_s\"", "\"total\":{\"lower_s\""),
         broken("\"attempts\":1", "\"attempts\":-1"),
         broken("\"through_peer\":true", "\"through_peer\":1"),
@@ -198,6 +199,23 @@ TEST_CASE("lines that are damaged or of another format are left out and counted"
 
     const estimate shown = calibrate(predicted(1, 2, 3), find_calibration(read, next, here));
     CHECK(says(shown.notes, std::to_string(bad.size()) + " lines of " + path + " are damaged"));
+}
+
+TEST_CASE("runs of the format before, which say nothing of what they did, are left out, and new ones follow them",
+          "[estimate][history]") {
+    temp_dir folder;
+    const std::string path = folder.file("runs");
+    std::string line = to_json_line(run(1, 2));
+    REQUIRE(line.starts_with("{\"format\":\"reprotect-history-2\","));
+    line.replace(line.find("-2"), 2, "-1");
+    const std::size_t scope = line.find("\"scope\":");
+    line.erase(scope, line.find("},", scope) + 2 - scope);
+    write_text(path, line + "\n");
+    CHECK(load_history(path).records.empty());
+    CHECK(load_history(path).skipped == 1);
+    append_history(path, run(1, 3));
+    CHECK(load_history(path).records.size() == 1);
+    CHECK(content_of(path).starts_with(line));
 }
 
 TEST_CASE("a file that is no history is refused and left as it is", "[estimate][history]") {
@@ -499,4 +517,27 @@ TEST_CASE("what a given rate sets is not scaled", "[estimate][history]") {
     CHECK(shown.total_s.likely == Approx(11));
     CHECK(shown.total_s.high >= 13 + 1);
     CHECK(says(shown.notes, "what a given rate sets stays"));
+}
+
+TEST_CASE("the target's reads and writes, one after the other, are scaled as far as each of them is",
+          "[estimate][history]") {
+    // A limit sets the link's time; runs took twice as long.
+    const auto estimate_of = [](bool read_given, bool write_given, double link) {
+        estimate raw = predicted(0, 10, 10);
+        raw.phases = {{"target-read", {8, 8, 10}, "why", true, read_given},
+                      {"target-write", {8, 8, 10}, "why", true, write_given},
+                      {"link", {link, link, link}, "why", true, true}};
+        const double slowest = std::max(link, 10.0);
+        raw.total_s = {slowest, slowest, std::max(link, 20.0)};
+        return raw;
+    };
+    const auto high_of = [&](bool read_given, bool write_given, double link) {
+        const estimate raw = estimate_of(read_given, write_given, link);
+        return calibrate(raw, find_calibration(past({run(10, 20)}), raw, here)).total_s.high;
+    };
+    CHECK(high_of(false, false, 12) == Approx(40));
+    CHECK(high_of(false, false, 30) == Approx(40));
+    CHECK(high_of(false, false, 50) == Approx(50));
+    CHECK(high_of(true, false, 12) == Approx(30));
+    CHECK(high_of(true, true, 12) == Approx(20));
 }

@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::uint64_t gb = 1'000'000'000, MiB = 1 << 20, GiB = 1ull << 30;
 
+constexpr double likely_link_rate = 125e6;  // where nobody gave or measured one
+
 // Everything is known, so nothing is assumed but what no option says.
 workload known() {
     workload machine;
@@ -466,10 +468,58 @@ TEST_CASE("a stage says whether a figure of the user's sets its time", "[estimat
     CHECK_FALSE(given(machine, "link"));
     machine.link.limit_to_target = 1e6;
     CHECK(given(machine, "link"));
+    // A link measured under a limit may seem to carry a little less; one that carries far less is what is slow.
+    machine.link = {.connections = 1};
+    machine.link.limit_to_target = 1e6;
+    const auto measured = [&](double rate) {
+        machine.link.measured = link_rates{exactly(0.0001), exactly(rate), exactly(rate)};
+        return given(machine, "link");
+    };
+    CHECK(measured(0.97e6));
+    CHECK_FALSE(measured(0.8e6));
+    machine.link.measured.reset();
+    machine.link.round_trip_s = exactly(0.0);
+    machine.link.limit_to_target = 1.05 * likely_link_rate;
+    CHECK_FALSE(given(machine, "link"));
     machine = known();
     machine.digest_rate = exactly(1e6);
     machine.rates.target_write.reset();
     machine.disks[0].measured.target_write = exactly(5e8);
     CHECK(likely(run(machine), "target-write") == Approx(40));
-    for (const char* const name : {"source-read", "target-read", "target-write"}) CHECK_FALSE(given(machine, name));
+    for (const char* const name : {"source-read", "target-read", "target-write", "flush"})
+        CHECK_FALSE(given(machine, name));
+
+    // What is done around the rest rests on the target's rates.
+    machine = known();
+    machine.verify = verify_level::reread;
+    machine.proof_rate = exactly(1e12);
+    for (const char* const name : {"flush", "verify"}) CHECK(given(machine, name));
+    machine.proof_rate = exactly(1e6);
+    CHECK_FALSE(given(machine, "verify"));
+    machine.proof_rate = exactly(1e12);
+    machine.processors = processor_costs{.verify_s = 1e-6};
+    CHECK_FALSE(given(machine, "verify"));
+    machine.processors.reset();
+    machine.disks.push_back(machine.disks[0]);
+    machine.rates.target_read.reset();
+    machine.disks[0].rates.target_read = exactly(1e9);
+    CHECK_FALSE(given(machine, "verify"));
+    machine.disks[1].rates.target_read = exactly(1e9);
+    CHECK(given(machine, "verify"));
+}
+
+TEST_CASE("a stage that there is not is set by nobody", "[estimate][pipeline]") {
+    workload machine = known();
+    machine.rates = {};
+    machine.link.rate.reset();
+    machine.disks[0].target = target_state::missing;
+    for (const estimate_phase& phase : run(machine).phases) {
+        INFO(phase.name);
+        CHECK_FALSE(phase.given);
+    }
+    // With reread it is read, but only after it was written.
+    machine.verify = verify_level::reread;
+    machine.rates.target_read = exactly(1e6);
+    CHECK_FALSE(find(run(machine), "target-read")->given);
+    CHECK(find(run(machine), "verify")->given);
 }

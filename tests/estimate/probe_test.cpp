@@ -526,6 +526,37 @@ TEST_CASE("what the sync will digest with is measured, and what it takes besides
     CHECK(reread.verify_s == Approx(0.6e-9 - 0.1e-9 + 0.5e-9));
 }
 
+TEST_CASE("of a sync with a cap on its threads no more digest, and no more processors count", "[probe]") {
+    pair_rig rig(32 * mib);
+    rig.fill({0, 32 * mib});
+    probe_options options;
+    options.algorithm = digest_algorithm::sha256;
+    options.threads = 1;
+    probe_result seen = rig.run(options);
+    REQUIRE(seen.rates.digest);
+    for (const thread_rates& each : {seen.rates.digest->session, seen.rates.digest->proof}) CHECK(each.all == each.one);
+
+    seen.rates.source_processor_s = 1e-9;
+    const unsigned cores = std::max(std::thread::hardware_concurrency(), 1u);
+    const auto cores_of = [&](unsigned threads, bool one_process) {
+        seen.threads = threads;
+        workload what;
+        what.link.one_machine = one_process;
+        add_probe(what, seen, true);
+        REQUIRE(what.processors);
+        return what.processors->cores;
+    };
+    CHECK(cores_of(1, true) == 1);
+    CHECK(cores_of(0, true) == cores);
+    CHECK(cores_of(cores + 1, true) == cores);
+    CHECK(cores_of(1, false) == cores);
+    // More threads than the system gives are no reason to fail.
+    pair_rig another(32 * mib);
+    another.fill({0, 32 * mib});
+    options.threads = 4096;
+    CHECK(another.run(options).rates.digest);
+}
+
 TEST_CASE("without a target that was looked at, what it holds is assumed, not nothing", "[probe]") {
     pair_rig rig(8 * mib);
     rig.fill({0, 8 * mib});

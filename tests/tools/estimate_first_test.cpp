@@ -78,6 +78,28 @@ TEST_CASE("predicted and actual stand in the JSON document, in one", "[tool]") {
     CHECK(result.errors.empty());
 }
 
+TEST_CASE("a sync on one thread is predicted for one", "[tool]") {
+    rig here;
+    const command_result result =
+        here.sync({"--estimate-first", "--digest", "sha256", "--threads", "1", "--json", "--quiet"});
+    REQUIRE(result.exit_code == 0);
+    const auto document = parse_json(result.output);
+    const auto digest = [&](const std::string& end) {
+        return at_path(document, "estimate.probe.rates.digest." + end).to_number<double>();
+    };
+    CHECK(digest("low") == digest("high"));
+    bool any = false;
+    const boost::json::value phases = at_path(document, "estimate.phases");
+    for (const auto& phase : phases.as_array()) {
+        if (phase.at("name") != "processors") continue;
+        any = true;
+        // Of both disks.
+        CHECK(phase.at("likely_s").to_number<double>() > (16 << 20) / digest("likely") * 0.9);
+        CHECK(has(phase.at("reason").as_string().c_str(), "on 1 core"));
+    }
+    CHECK(any);
+}
+
 TEST_CASE("blocks of zeroes are no changed data, neither predicted nor counted", "[tool]") {
     rig here;
     write_whole_file(here.source, std::vector<std::byte>(8 << 20));

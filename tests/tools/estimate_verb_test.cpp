@@ -273,7 +273,8 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
 
 TEST_CASE("of two disks that are both here, whoever tells of a link is told what a sync over it takes", "[tool]") {
     const two_images images;
-    const std::vector<std::string> look{images.source, images.target, "--sample", "20%"};
+    // An interval misses now and then, so it is the same sample each time.
+    const std::vector<std::string> look{images.source, images.target, "--sample", "20%", "--seed", "3"};
     const auto with = [&](std::vector<std::string> more) {
         more.insert(more.begin(), look.begin(), look.end());
         return estimate_json(more);

@@ -31,6 +31,7 @@ probe_result sample(const arguments& line, const disks_here& here, const surroun
     how.threads = line.options.threads;
     probe_options options = line.estimate.probing;
     options.algorithm = line.options.algorithm;
+    options.threads = line.options.threads;
     options.cancel = around.signals.token();
     std::unique_ptr<probed_disk> source, target;
     std::optional<link_rates> link;
