@@ -189,14 +189,16 @@ std::optional<batch> batch_builder::take_rest() {
     return take_full();
 }
 
-// Of bytes that may well be incompressible: whether it is worth trying all of them.
-bool sample_shrinks(std::span<const std::byte> all, compressor& with, int level) {
-    constexpr std::size_t samples = 16, sample_bytes = 4096;
-    if (all.size() < 2 * samples * sample_bytes) return true;
-    std::array<std::byte, samples * sample_bytes> sample, space;
-    for (std::size_t i = 0; i < samples; ++i)
-        std::memcpy(sample.data() + i * sample_bytes, all.data() + i * (all.size() / samples), sample_bytes);
-    return with.compress(sample, level, std::span(space).first(space.size() - space.size() / saving_least)).has_value();
+namespace {
+
+// Of bytes that come after noise: a sixteenth of them, here and there, says whether it goes on.
+bool seems_all_noise(std::span<const std::byte> raw) noexcept {
+    constexpr std::size_t looks = 16;
+    const std::size_t pieces = raw.size() / split_piece_bytes;
+    if (pieces < 2 * looks) return false;
+    for (std::size_t i = 0; i < looks; ++i)
+        if (!looks_like_noise(raw.subspan(i * pieces / looks * split_piece_bytes, split_piece_bytes))) return false;
+    return true;
 }
 
 // Of all bytes, without the noise among them: marks, noise, and the frame of the rest. Nothing where that is more than `room`.
@@ -220,6 +222,40 @@ std::optional<std::span<std::byte>> split(std::span<const std::byte> raw, const 
     return room.first(marks.bytes() + stored + frame->size());
 }
 
+struct packed_body {
+    batch_codec codec;
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t length;
+};
+
+// Nothing where it saves too little.
+std::optional<packed_body> pack(std::span<const std::byte> raw, compressor& with, int level, bool doubtful) {
+    // The buffer's size is the bound, so that zstd itself stops where it does not pay.
+    const std::size_t room = raw.size() - (raw.size() + saving_least - 1) / saving_least;
+    if (room == 0 || (doubtful && seems_all_noise(raw))) return std::nullopt;
+    const split_marks marks = judge(raw);
+    const std::size_t noise = marks.pieces - marks.compressed.count();
+    const bool splits = marks.is_mixed() && noise * noise_share_least >= marks.pieces;
+    packed_body made{batch_codec::split, uninitialised(room), 0};
+    const std::span<std::byte> into(made.bytes.get(), room);
+    auto used = splits ? split(raw, marks, with, level, into) : std::nullopt;
+    if (!used && !(splits && doubtful)) {
+        made.codec = batch_codec::zstd;
+        used = with.compress(raw, level, into);
+    }
+    if (!used) return std::nullopt;
+    made.length = used->size();
+    // What waits to be sent takes about the memory that it is counted as.
+    if (made.length <= room / 2) {
+        auto fitting = uninitialised(made.length);
+        std::memcpy(fitting.get(), made.bytes.get(), made.length);
+        made.bytes = std::move(fitting);
+    }
+    return made;
+}
+
+}  // namespace
+
 encoded_batch encode(batch from, compressor& with, int level, bool doubtful) {
     encoded_batch result;
     result.raw_bytes = from.raw_bytes;
@@ -239,31 +275,11 @@ encoded_batch encode(batch from, compressor& with, int level, bool doubtful) {
     from.pieces.clear();
     REPROTECT_ASSERT(result.body_.size() == from.raw_bytes);
 
-    // The buffer's size is the bound, so that zstd itself stops where it does not pay.
-    const std::size_t room = from.raw_bytes - (from.raw_bytes + saving_least - 1) / saving_least;
-    if (room != 0) {
-        const split_marks marks = judge(result.body_);
-        const std::size_t noise = marks.pieces - marks.compressed.count();
-        const bool splits = marks.is_mixed() && noise * noise_share_least >= marks.pieces;
-        std::unique_ptr<std::byte[]> space;
-        std::optional<std::span<std::byte>> used;
-        if (splits || noise < marks.pieces || !doubtful || sample_shrinks(result.body_, with, level)) {
-            space = uninitialised(room);
-            const std::span<std::byte> into(space.get(), room);
-            used = splits ? split(result.body_, marks, with, level, into) : with.compress(result.body_, level, into);
-        }
-        if (used) {
-            // What waits to be sent takes about the memory that it is counted as.
-            if (used->size() <= room / 2) {
-                auto fitting = uninitialised(used->size());
-                std::memcpy(fitting.get(), used->data(), used->size());
-                space = std::move(fitting);
-            }
-            result.codec = splits ? batch_codec::split : batch_codec::zstd;
-            result.body_ = {space.get(), used->size()};
-            result.own_ = std::move(space);
-            result.from_.reset();
-        }
+    if (auto made = pack(result.body_, with, level, doubtful)) {
+        result.codec = made->codec;
+        result.body_ = {made->bytes.get(), made->length};
+        result.own_ = std::move(made->bytes);
+        result.from_.reset();
     }
 
     const std::size_t length = batch_header_bytes + from.head.size() + result.body_.size();

@@ -98,9 +98,8 @@ private:
     std::shared_ptr<const buffer> from_;  // or the chunk's buffer that they are still in
 };
 
-/// Compresses, unless that saves less than 1/32; where some looks like noise and some does not, the latter alone; where
-/// `doubtful`, because what came before did not shrink, and all looks like noise, a sixteenth of it is tried first, here and there.
-/// Lets go of the pieces' buffers, but for one that the body lies in. May be called on any thread.
+/// Compresses, unless that saves less than 1/32; where some looks like noise and some does not, the latter alone; not even that where
+/// it is `doubtful`, because what came before did not shrink, and a sixteenth of it, here and there, is noise. Lets go of the pieces' buffers, but for one that the body lies in. May be called on any thread.
 encoded_batch encode(batch from, compressor& with, int level, bool doubtful = false);
 
 /// A data frame's payload begins with this.

@@ -174,7 +174,7 @@ using wire_result = boost::system::result<Value>;
 
 /// A line for each change of anything in this header's grammar but the preamble, which cannot change.
 enum class wire_version : std::uint16_t {
-    first = 1,  ///< as above
+    first = 1,  ///< as above; until a release it still changes
 };
 inline constexpr wire_version wire_version_min = wire_version::first;
 inline constexpr wire_version wire_version_max = wire_version::first;

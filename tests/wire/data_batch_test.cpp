@@ -370,6 +370,28 @@ TEST_CASE("noise that is there twice is compressed", "[wire]") {
     CHECK((made.codec == batch_codec::zstd));
     CHECK(made.body().size() < noise.size() + noise.size() / 16);
     CHECK((arrived(made) == content));
+    // Also where its second time begins within a piece, and a little beside it is none.
+    content = repetitive(piece);
+    content.insert(content.end(), noise.begin(), noise.end() - static_cast<std::ptrdiff_t>(piece + 512));
+    content.insert(content.end(), noise.begin(), noise.end());
+    content.resize(1 << 20);
+    const encoded_batch shifted = whole_chunk(content, with);
+    CHECK(shifted.body().size() < noise.size() + noise.size() / 16);
+    CHECK((arrived(shifted) == content));
+}
+
+TEST_CASE("after noise a look here and there spares the compressor more of it, and finds what is none", "[wire]") {
+    compressor with;
+    const bytes noise = random_bytes(10, 1 << 19);
+    bytes twice = noise;
+    twice.insert(twice.end(), noise.begin(), noise.end());
+    CHECK((whole_chunk(twice, with, true).codec == batch_codec::raw));
+    bytes half = random_bytes(11, 1 << 20);
+    const bytes text = repetitive(1 << 19);
+    std::copy(text.begin(), text.end(), half.begin());
+    const encoded_batch made = whole_chunk(half, with, true);
+    CHECK((made.codec == batch_codec::split));
+    CHECK((arrived(made) == half));
 }
 
 TEST_CASE("tables with columns of noise and bytes of few bits are not taken for noise", "[wire]") {
