@@ -264,7 +264,7 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
     CHECK(at_path(what_if, "probe.changed_given").as_bool());
     const command_result text =
         run_command({REPROTECT_TOOL, "estimate", images.source, "--changed", "1MiB", "--target-read", "20MB/s"});
-    CHECK(has(text.output, "changed       0.00 GB (1.00 MiB) (as given)"));
+    CHECK(has(text.output, "changed       1.05 MB (1.00 MiB) (as given)"));
     CHECK_FALSE(has(text.output, "to copy"));
     CHECK(has(text.output, "used on the target of the disk"));
     CHECK(has(text.output, "target-read   1.7 s"));

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "report_text.hpp"
@@ -21,9 +22,14 @@ std::string duration_text(const spread<double>& seconds) {
                        format_duration(seconds.likely));
 }
 
-// In both kinds of units: bills come in either.
+// In both kinds of units: bills come in either, and in GB where it is worth a bill.
 std::string size_text(std::uint64_t bytes) {
-    return fmt::format("{:.2f} GB ({})", static_cast<double>(bytes) / 1e9, format_size(bytes));
+    if (bytes < 1000) return format_size(bytes);
+    const auto value = static_cast<double>(bytes);
+    const auto [unit, name] = value >= 1e8   ? std::pair(1e9, "GB")
+                              : value >= 1e5 ? std::pair(1e6, "MB")
+                                             : std::pair(1e3, "kB");
+    return fmt::format("{:.2f} {} ({})", value / unit, name, format_size(bytes));
 }
 
 std::string bytes_text(const spread<std::uint64_t>& bytes) {
