@@ -283,15 +283,15 @@ std::string general_help() {
         "differs.\n\n"
         "Usage: reprotect VERB [OPTIONS] DISK...\n\nVerbs:\n";
     for (const verb_row& row : verb_table)
-        text += fmt::format("  {:<24}{}\n", fmt::format("{} {}", row.name, row.usage), row.summary);
+        text += fmt::format("  {:<29}{}\n", fmt::format("{} {}", row.name, row.usage), row.summary);
     text +=
         "\nA disk is a path to a block device or a raw image ('raw:PATH' skips the check for image formats), or, for\n"
-        "sync, diff and checksum and as one of two at most, a peer's: reprotect://HOST[:PORT]/NAME at a 'reprotect "
-        "serve',\n"
-        "or ssh://[USER@]HOST[:PORT]/PATH.\n"
+        "sync, diff, estimate and checksum and as one of two at most, a peer's: reprotect://HOST[:PORT]/NAME at a\n"
+        "'reprotect serve', or ssh://[USER@]HOST[:PORT]/PATH.\n"
         "Sizes: 4096, 64KiB, 1.5GiB (powers of 1024), 45GB (powers of 1000).\n\n"
         "Examples:\n"
         "  reprotect diff /dev/vg0/current /dev/vg0/stale\n"
+        "  reprotect estimate /dev/vg0/current /dev/vg0/stale\n"
         "  reprotect sync /dev/vg0/current /dev/vg0/stale\n"
         "  reprotect sync /dev/vg0/current reprotect://backup.example/vm1 --key vm1.key\n"
         "  reprotect checksum disk.img -o disk.map\n\n"
