@@ -174,8 +174,7 @@ TEST_CASE("measuring the link takes little of it, and what a look costs is told"
         CHECK(number_at(document, way) > 1 << 20);
         CHECK(number_at(document, way) < 36 << 20);
     }
-    // Faster than what a link of 1 Gbit/s could be.
-    CHECK(number_at(document, "probe.rates.link_to_target.likely") > 125e6);
+    CHECK(number_at(document, "probe.rates.link_to_target.likely") > 1e6);
     CHECK(has(boost::json::serialize(document.at("notes")), "what crossed for this look costs "));
     CHECK_FALSE(has(rig.estimate({rig.current, here.disk("stale"), "--sample", "10%"}).output, "this look costs"));
 }
