@@ -111,9 +111,8 @@ std::vector<piece> local_disk::pieces_of(std::span<const extent> stretches, std:
             stretch.offset % options_.block_bytes != 0 || !ends_well)
             throw error(error_kind::usage, "a stretch that cannot be sampled", {.device = disk_.name()});
         reached = stretch.end();
-        const std::uint64_t step = std::max<std::uint64_t>(task_bytes, options_.block_bytes);
-        for (std::uint64_t at = stretch.offset; at < stretch.end(); at += step) {
-            const extent part{at, std::min(step, stretch.end() - at)};
+        for (std::uint64_t at = stretch.offset; at < stretch.end(); at += task_bytes) {
+            const extent part{at, std::min<std::uint64_t>(task_bytes, stretch.end() - at)};
             pieces.push_back({part, blocks});
             blocks += (part.length + options_.block_bytes - 1) / options_.block_bytes;
         }
@@ -130,9 +129,9 @@ void local_disk::keep_block(std::uint64_t offset, std::span<const std::byte> dat
 }
 
 void local_disk::read(const piece& what, std::span<block_sample> into, bool keep) {
-    const std::size_t at_once = std::max<std::size_t>(disk_worker::piece_bytes, options_.block_bytes);
-    buffer memory =
-        at_once > disk_worker::piece_bytes ? std::make_shared<buffer_pool>(at_once)->take() : buffers_->take();
+    constexpr std::size_t at_once = disk_worker::piece_bytes;  // whole blocks: both are powers of two
+    static_assert(at_once >= block_bytes_max);
+    buffer memory = buffers_->take();
     std::size_t index = 0;
     for (std::uint64_t at = what.range.offset; at < what.range.end();) {
         const auto bytes = memory.bytes().first(std::min<std::uint64_t>(at_once, what.range.end() - at));
