@@ -150,4 +150,13 @@ private:
     wire_error failed_{};  // 0: none
 };
 
+/// A frame with what `write` writes to a field_writer.
+template <typename Write>
+void append_frame(std::vector<std::byte>& out, frame_kind kind, Write write) {
+    const std::size_t frame = begin_frame(out, kind);
+    field_writer to(out);
+    write(to);
+    end_frame(out, frame);
+}
+
 }  // namespace reprotect

@@ -10,14 +10,6 @@
 namespace reprotect {
 namespace {
 
-template <typename Write>
-void append_frame(std::vector<std::byte>& out, frame_kind kind, Write write) {
-    const std::size_t frame = begin_frame(out, kind);
-    field_writer to(out);
-    write(to);
-    end_frame(out, frame);
-}
-
 std::uint64_t blocks_to(std::uint64_t bytes, const geometry& shape) noexcept {
     return bytes / shape.block_bytes + (bytes % shape.block_bytes != 0 ? 1 : 0);
 }

@@ -34,14 +34,6 @@ enum status_tag : unsigned { status_of_source = 1, status_of_target = 2 };
     throw error(error_kind::usage, message, {.operation = "ask the server", .hint = hint});
 }
 
-template <typename Write>
-void append_frame(std::vector<std::byte>& out, frame_kind kind, Write write) {
-    const std::size_t frame = begin_frame(out, kind);
-    field_writer to(out);
-    write(to);
-    end_frame(out, frame);
-}
-
 void write_extents(field_writer& to, const extent_set& extents) {
     to.number(extents.count());
     std::uint64_t last = 0;
