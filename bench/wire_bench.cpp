@@ -82,13 +82,13 @@ template <typename... Floors>
 void measure_encoding(benchmark::State& state, const std::vector<std::byte>& content, Floors... floors) {
     const batch whole = gathered(content);
     const int level = static_cast<int>(state.range(0));
-    compressor with;
+    batch_encoder with;
     std::vector<std::byte> copy(batch_bytes);
     std::size_t encoded_bytes = 0;
     against(
         state, amount{unit::bytes, batch_bytes},
         [&] {
-            const encoded_batch encoded = encode(whole, with, level);
+            const encoded_batch encoded = with.encode(whole, level);
             encoded_bytes = encoded.body().size();
             benchmark::DoNotOptimize(encoded.body().data());
         },

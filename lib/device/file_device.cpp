@@ -75,6 +75,7 @@ file_device::file_device(opened_disk opened) : posix_device(std::move(opened)) {
     size_ = static_cast<std::uint64_t>(info.st_size);
     properties_.kind = device_kind::file;
     properties_.physical_sector = power_of_two_or(static_cast<std::uint64_t>(info.st_blksize), 4096);
+    properties_.one_writer = true;
     properties_.resizable = !properties_.read_only;
     properties_.punches_holes = !properties_.read_only && can_punch(descriptor(), properties_.created, info);
     identity_ = file_identity(descriptor());
@@ -92,6 +93,7 @@ void file_device::use_direct() {
     }
 #endif
     open_direct(limits);
+    properties_.one_writer = !properties_.direct;
 }
 
 struct stat file_device::status(const char* operation) {

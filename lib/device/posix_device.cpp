@@ -29,8 +29,6 @@ namespace {
 constexpr std::size_t bounce_bytes = 256 * 1024;     // guessed: large enough that a direct call's cost does not show
 constexpr std::size_t bounce_alignment = 64 * 1024;  // no unit is larger, see open_direct
 constexpr unsigned again_tries_max = 1000;           // guessed: a second of EAGAIN, which disks hardly ever give
-// Measured: a full copy of 2 GiB took 1.7 s with it and 2.0 s without; with 8 MiB it was no quicker.
-constexpr std::uint64_t writeback_bytes = 32 << 20;
 
 struct free_memory {
     void operator()(std::byte* memory) const noexcept { std::free(memory); }
@@ -124,19 +122,12 @@ void posix_device::read_cached(std::uint64_t offset, std::span<std::byte> into) 
     }
 }
 
-// The disk begins to write while the sync goes on, so that the flush at the end finds little left. That is all it is: whether
-// anything arrived is for the flush to say, and so is an error, which this call neither sees nor takes from it.
-void posix_device::begin_writeback(std::uint64_t bytes) {
-    if (unwritten_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes < writeback_bytes) return;
-    unwritten_bytes_.store(0, std::memory_order_relaxed);
+// Whether anything arrived is for the flush to say, and so is an error, which this call neither sees nor takes from it.
+void posix_device::begin_writeback() noexcept {
     ::sync_file_range(descriptor_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 void posix_device::write_cached(std::uint64_t offset, std::span<const std::byte> from) {
-    // File systems let one writer at a time into a file's cache; who waits for that in the kernel spins on a core that others
-    // could use (measured: a fifth of the samples of a full copy onto ext4).
-    std::unique_lock alone(one_writer_, std::defer_lock);
-    if (properties_.kind == device_kind::file) alone.lock();
     std::size_t done = 0;
     unsigned tries = 0;
     while (done < from.size()) {
@@ -149,8 +140,6 @@ void posix_device::write_cached(std::uint64_t offset, std::span<const std::byte>
         const int code = put == 0 ? EAGAIN : errno;  // a write of nothing says no more than "not now"
         if (!try_again(code, tries)) fail("write", put == 0 ? EIO : code, {offset + done, from.size() - done});
     }
-    if (alone) alone.unlock();
-    begin_writeback(from.size());
 }
 
 // Returns what it transferred; the caller does the rest through the cache, which is exact everywhere.

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <string>
 
@@ -35,6 +34,7 @@ public:
     std::uint64_t size() const final { return size_; }
     void read(std::uint64_t offset, std::span<std::byte> into) final;
     void write(std::uint64_t offset, std::span<const std::byte> from) final;
+    void begin_writeback() noexcept final;
     void flush() final;
     std::optional<native_handle> native() const final { return native_handle{descriptor_.get(), path_}; }
 
@@ -64,7 +64,6 @@ protected:
 private:
     void read_cached(std::uint64_t offset, std::span<std::byte> into);
     void write_cached(std::uint64_t offset, std::span<const std::byte> from);
-    void begin_writeback(std::uint64_t bytes);
     std::size_t read_direct(std::uint64_t offset, std::span<std::byte> into);
     std::size_t write_direct(std::uint64_t offset, std::span<const std::byte> from);
     void write_checked(std::uint64_t offset, std::span<const std::byte> from);
@@ -78,8 +77,6 @@ private:
     std::uint64_t direct_unit_ = 0;  ///< bytes; the part of a transfer that is aligned to it goes direct
     std::uintptr_t memory_unit_ = 1;
     bool flush_failed_ = false;
-    std::mutex one_writer_;
-    std::atomic<std::uint64_t> unwritten_bytes_{0};  // since the system was last told to begin
 };
 
 }  // namespace reprotect

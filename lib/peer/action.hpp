@@ -34,8 +34,8 @@ struct read_chunk {
     std::uint64_t chunk = 0;
     extent_set data;
     extent_set punch;
-    bool keep_bytes = false;  ///< the answer carries the chunk's buffer
-    bool want_proof = false;  ///< and the SHA-256 of its bytes
+    bool keep_bytes = false;  ///< the answer carries the chunk's buffer; outside of `data` it holds anything
+    bool want_proof = false;  ///< the answer carries the SHA-256 of the chunk, zero outside of `data`
     bool again = false;  ///< only `data` is read, for blocks evicted before; other blocks' digests are not computed
 };
 

@@ -40,6 +40,21 @@ bool all_zero(std::span<const std::byte> data) {
     return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
 }
 
+// Of the bytes that a chunk's runs will have, one part a run; of a zero run nothing.
+std::vector<std::span<const std::byte>> parts_of(const geometry& shape, const chunk_data& data) {
+    const std::span<const std::byte> payload = data.payload.bytes();
+    std::vector<std::span<const std::byte>> parts;
+    parts.reserve(data.runs.size());
+    std::uint64_t packed_to = 0;
+    for (const block_run& run : data.runs) {
+        const extent range = bytes_of(shape, data.chunk, run);
+        const std::uint64_t place = data.packed ? packed_to : range.offset;
+        parts.push_back(run.zero ? std::span<const std::byte>() : payload.subspan(place, range.length));
+        packed_to += parts.back().size();
+    }
+    return parts;
+}
+
 }  // namespace
 
 disk_worker::disk_worker(device& disk, const geometry& shape, std::uint64_t readable_bytes,
@@ -103,7 +118,7 @@ chunk_read disk_worker::read(const read_chunk& what) const {
     } else if (what.want_proof) {
         bytes = scratch(shape_.chunk_bytes).first(whole.length);
     }
-    if (placed && !what.again)
+    if (what.want_proof && !what.again)
         for (const extent& gap : what.data.gaps(whole))
             std::memset(bytes.data() + (gap.offset - whole.offset), 0, gap.length);
 
@@ -131,50 +146,70 @@ chunk_read disk_worker::read(const read_chunk& what) const {
     return result;
 }
 
-chunk_applied disk_worker::apply(apply_chunk&& what) const {
+// What the chunk will have, from our own block digests and the bytes that came. Where it is wrong, our own go back.
+chunk_applied disk_worker::digest_of(apply_chunk& what) const {
     const std::uint64_t chunk = what.data.chunk;
-    const extent whole = shape_.chunk(chunk);
     const std::uint32_t count = shape_.blocks_in(chunk);
-
-    // The digest that the chunk will have, from our own block digests and the bytes that came.
     std::vector<digest> fresh = what.blocks;
     if (fresh.empty())
         for (std::uint32_t i = 0; i < count; ++i) fresh.push_back(zero_.block(chunk, i));
-    const std::span<const std::byte> payload = std::as_const(what.data.payload).bytes();
-    std::vector<std::span<const std::byte>> parts;  // of the payload, one a run; of a zero run nothing
-    std::uint64_t packed_to = 0;
-    for (const block_run& run : what.data.runs) {
-        const extent range = bytes_of(shape_, chunk, run);
-        const std::uint64_t place = what.data.packed ? packed_to : range.offset;
-        parts.push_back(run.zero ? std::span<const std::byte>() : payload.subspan(place, range.length));
-        packed_to += parts.back().size();
+    const auto parts = parts_of(shape_, what.data);
+    for (std::size_t at = 0; at < parts.size(); ++at) {
+        const block_run& run = what.data.runs[at];
+        const std::uint64_t length = bytes_of(shape_, chunk, run).length;
         for (std::uint32_t i = 0; i < run.count; ++i) {
             const std::uint64_t begin = std::uint64_t{i} * shape_.block_bytes;
-            const std::uint64_t length = std::min<std::uint64_t>(shape_.block_bytes, range.length - begin);
-            fresh[run.first + i] =
-                run.zero ? zero_.block(chunk, run.first + i) : digests_->bytes(parts.back().subspan(begin, length));
+            fresh[run.first + i] = run.zero ? zero_.block(chunk, run.first + i)
+                                            : digests_->bytes(parts[at].subspan(
+                                                  begin, std::min<std::uint64_t>(shape_.block_bytes, length - begin)));
         }
     }
     chunk_applied result;
     result.chunk = chunk;
-    result.value = digests_->chunk(whole.length, fresh);
-    if (result.value != what.data.value) {
-        result.blocks = std::move(what.blocks);
-        return result;
-    }
+    result.value = digests_->chunk(shape_.chunk(chunk).length, fresh);
+    result.matched = result.value == what.data.value;
+    if (!result.matched) result.blocks = std::move(what.blocks);
+    return result;
+}
 
+chunk_applied disk_worker::write(const apply_chunk& what, chunk_applied&& checked) const {
+    if (!checked.matched) return std::move(checked);
+    const extent whole = shape_.chunk(what.data.chunk);
+    const auto parts = parts_of(shape_, what.data);
     for (std::size_t i = 0; i < parts.size(); ++i) {
         const block_run& run = what.data.runs[i];
-        const extent range = bytes_of(shape_, chunk, run);
+        const extent range = bytes_of(shape_, what.data.chunk, run);
         if (!run.zero) {
             disk_.write(whole.offset + range.offset, parts[i]);
-            result.written_bytes += range.length;
+            checked.written_bytes += range.length;
         } else if (!what.skip_zero_runs) {
             disk_.write_zeroes(whole.offset + range.offset, range.length);
         }
     }
-    result.matched = true;
+    return std::move(checked);
+}
+
+chunk_applied disk_worker::apply(apply_chunk&& what) const {
+    return write(what, digest_of(what));
+}
+
+checked_chunk disk_worker::check(apply_chunk&& what) const noexcept {
+    checked_chunk result{std::move(what), chunk_applied{}};
+    try {
+        result.result = digest_of(result.what);
+    } catch (...) {
+        result.result = action_failed{caught_error(disk_.name())};
+    }
     return result;
+}
+
+event disk_worker::perform(checked_chunk&& what) const noexcept {
+    if (auto* failed = std::get_if<action_failed>(&what.result)) return std::move(*failed);
+    try {
+        return write(what.what, std::get<chunk_applied>(std::move(what.result)));
+    } catch (...) {
+        return action_failed{caught_error(disk_.name())};
+    }
 }
 
 proof_read disk_worker::read_again(const read_proof& what) const {

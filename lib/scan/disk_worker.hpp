@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <variant>
 
 #include "base/buffer_pool.hpp"
 #include "codec/digester.hpp"
@@ -10,6 +11,12 @@
 #include "reprotect/device.hpp"
 
 namespace reprotect {
+
+/// Whether the bytes that came are what was sent, and they themselves.
+struct checked_chunk {
+    apply_chunk what;
+    std::variant<chunk_applied, action_failed> result;
+};
 
 class disk_worker {
 public:
@@ -21,6 +28,10 @@ public:
     /// `action_failed`. Other actions are not a disk's (asserted).
     event perform(action&& what) const noexcept;
 
+    /// The same for apply_chunk in two halves, of which the second alone writes: for a disk with `properties().one_writer`.
+    checked_chunk check(apply_chunk&& what) const noexcept;
+    event perform(checked_chunk&& what) const noexcept;
+
     chunk_read read(const read_chunk& what) const;
     chunk_applied apply(apply_chunk&& what) const;
     proof_read read_again(const read_proof& what) const;
@@ -28,6 +39,8 @@ public:
     static constexpr std::size_t piece_bytes = 256 * 1024;  // measured: stays in a 1 MiB L2 between pread and digest
 
 private:
+    chunk_applied digest_of(apply_chunk& what) const;
+    chunk_applied write(const apply_chunk& what, chunk_applied&& checked) const;
     void read_range(extent range, std::span<std::byte> into) const;
 
     device& disk_;

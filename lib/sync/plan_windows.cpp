@@ -29,7 +29,7 @@ windows plan_windows(const sync_options& options, bool whole_chunk_scratch) {
     windows result;
     result.digest_entries = std::clamp<std::uint64_t>(for_digests / each.entry, 1, 4096);
     result.buffers = std::clamp<std::uint64_t>(rest > each.scratch ? (rest - each.scratch) / each.buffer : 0, 1,
-                                               3ull * options.depth);
+                                               5ull * options.depth);
     return result;
 }
 

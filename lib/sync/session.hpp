@@ -23,6 +23,7 @@
 #include "reprotect/executor.hpp"
 #include "scan/disk_worker.hpp"
 #include "sync/discretion.hpp"
+#include "sync/one_at_a_time.hpp"
 #include "sync/prepare.hpp"
 #include "sync/target_keeper.hpp"
 #include "wire/channel.hpp"
@@ -80,7 +81,10 @@ private:
     void deliver(side from, message&& what);
     void note_data();
     void work(side from, action&& what);
+    void carry_out(side from, const std::shared_ptr<action>& what);
+    bool write_in_turn(const std::shared_ptr<action>& what);
     void look_at_source_again();
+    void write_back();
     void post_answer(side to, event&& what);
     void drain();
     void take_finished(side from, finished&& what);
@@ -155,6 +159,9 @@ private:
     std::optional<target_peer> target_peer_;
     std::shared_ptr<buffer_pool> pool_;  // shared with the buffers that are out
     std::array<std::unique_ptr<disk_worker>, 2> workers_of_;
+    std::optional<one_at_a_time> in_turn_;  // writes to a target with `one_writer`
+    std::uint64_t unwritten_bytes_ = 0;     // that may still be in the target's cache alone
+    bool writing_back_ = false;
     std::deque<answer> events_;  // on the strand
     std::array<bool, 2> done_sides_{};
     std::size_t in_flight_ = 0;

@@ -37,7 +37,7 @@ std::string in_seconds(std::chrono::milliseconds time) {
 
 struct channel::incoming_slot {
     incoming_batch what;
-    std::unique_ptr<std::byte[]> body;  // empty where it is read straight to its place
+    buffer body;  // none where it is read straight to its place
     std::size_t body_bytes = 0;
     boost::system::error_code failure;
     bool ready = false;
@@ -50,6 +50,7 @@ channel::channel(strand on, worker_executor workers, std::unique_ptr<byte_stream
       stream_(std::move(stream)),
       meter_(std::move(meter)),
       options_(std::move(options)),
+      bodies_(std::make_shared<buffer_pool>(batch_raw_bytes_max)),
       level_(starting_level()),
       flush_timer_(strand_),
       input_(input_bytes),
@@ -60,7 +61,7 @@ channel::~channel() = default;
 void channel::start(channel_user& user) {
     user_ = &user;
     sent_at_start_ = meter_->sent_bytes;
-    last_heard_ = last_message_ = last_wrote_ = idle_since_ = clock::now();
+    last_heard_ = last_message_ = last_wrote_ = clock::now();
     arm_tick();
     if (lost_) return;
     read_some();
@@ -197,8 +198,8 @@ bool channel::begin_batch(const frame_header& header, std::span<const std::byte>
 
     body_left_ = direct_destination(incoming_->what);
     if (body_left_.empty() && sizes->body_bytes != 0) {
-        incoming_->body = std::make_unique_for_overwrite<std::byte[]>(sizes->body_bytes);
-        body_left_ = {incoming_->body.get(), sizes->body_bytes};
+        incoming_->body = bodies_->take();
+        body_left_ = incoming_->body.bytes().first(sizes->body_bytes);
     }
     if (body_left_.empty())
         body_arrived();
@@ -227,12 +228,13 @@ void channel::body_arrived() {
     boost::asio::post(workers_, [self = shared_from_this(), slot] {
         try {
             thread_local decompressor with;
-            const auto filled = fill(slot->what, {slot->body.get(), slot->body_bytes}, with);
+            const auto body = std::as_const(slot->body).bytes().first(slot->body_bytes);
+            const auto filled = fill(slot->what, body, with, *self->bodies_);
             if (!filled) slot->failure = filled.error();
         } catch (...) {
             slot->failure = boost::asio::error::no_memory;
         }
-        slot->body.reset();
+        slot->body = {};
         boost::asio::post(self->strand_, [self, slot] {
             slot->ready = true;
             self->guarded([&] {

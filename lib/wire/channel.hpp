@@ -30,6 +30,7 @@
 #include "reprotect/stream.hpp"
 #include "wire/data_batch.hpp"
 #include "wire/frame.hpp"
+#include "wire/idle_clock.hpp"
 #include "wire/level_controller.hpp"
 #include "wire/meter.hpp"
 #include "wire/session_frames.hpp"
@@ -180,6 +181,7 @@ private:
     std::shared_ptr<wire_meter> meter_;
     channel_options options_;
     channel_user* user_ = nullptr;
+    std::shared_ptr<buffer_pool> bodies_;  // of batches, both ways; shared with the workers
     bool lost_ = false;
     bool closed_ = false;
     bool far_ended_ = false;             // its last word was heard
@@ -192,7 +194,7 @@ private:
     bool write_scheduled_ = false;
     std::optional<batch_builder> builder_;
     std::deque<std::shared_ptr<outgoing_batch>> batches_;   // in order, on their way; shared with the encoders
-    std::vector<std::unique_ptr<compressor>> compressors_;  // those that are idle
+    std::vector<std::unique_ptr<batch_encoder>> encoders_;  // those that are idle
     std::size_t encoding_ = 0;
     bool last_stayed_raw_ = false;
     std::uint64_t unsent_bytes_ = 0;   // of encoded batches
@@ -203,8 +205,7 @@ private:
     std::shared_ptr<outgoing_batch> writing_batch_;
     std::deque<std::span<const std::byte>> writing_;  // what is left of the write that is under way
     level_controller level_;
-    clock::time_point idle_since_, last_observation_;
-    double idle_seconds_ = 0;  // of the wire, since the last observation
+    idle_clock idle_clock_;
     boost::asio::steady_timer flush_timer_;
     bool flush_armed_ = false;
 

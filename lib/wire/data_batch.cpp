@@ -31,13 +31,11 @@ std::span<const std::byte> bytes_of(const batch_piece& piece) noexcept {
     return piece.of->bytes().subspan(piece.offset, piece.length);
 }
 
-std::unique_ptr<std::byte[]> uninitialised(std::size_t count) {
-    return std::make_unique_for_overwrite<std::byte[]>(count);
-}
-
 // ---- split bodies ----
 
 constexpr std::size_t pieces_max = batch_raw_bytes_max / split_piece_bytes;
+
+}  // namespace
 
 // Which pieces of a split body are compressed, and what follows from that.
 struct split_marks {
@@ -58,6 +56,8 @@ struct split_marks {
     }
     bool is_mixed() const noexcept { return compressed.any() && compressed.count() < pieces; }
 };
+
+namespace {
 
 constexpr std::size_t noise_samples = 512;
 constexpr std::size_t noise_stride = 17;  // prime, so that of no table's columns the same one is looked at
@@ -201,14 +201,24 @@ bool seems_all_noise(std::span<const std::byte> raw) noexcept {
     return true;
 }
 
+}  // namespace
+
+struct batch_encoder::packed_body {
+    batch_codec codec;
+    buffer holder;
+    std::size_t length;
+};
+
+batch_encoder::batch_encoder(std::shared_ptr<buffer_pool> bodies) : bodies_(std::move(bodies)) {}
+
 // Of all bytes, without the noise among them: marks, noise, and the frame of the rest. Nothing where that is more than `room`.
-std::optional<std::span<std::byte>> split(std::span<const std::byte> raw, const split_marks& marks, compressor& with,
-                                          int level, std::span<std::byte> room) {
+std::optional<std::span<std::byte>> batch_encoder::split(std::span<const std::byte> raw, const split_marks& marks,
+                                                         int level, std::span<std::byte> room) {
     const std::size_t compressed = marks.compressed_bytes(), stored = raw.size() - compressed;
     if (marks.bytes() + stored >= room.size()) return std::nullopt;
-    const auto gathered = uninitialised(compressed);
+    buffer gathered = bodies_->take();
     std::fill_n(room.begin(), marks.bytes(), std::byte{0});
-    std::byte *to_stored = room.data() + marks.bytes(), *to_gathered = gathered.get();
+    std::byte *to_stored = room.data() + marks.bytes(), *to_gathered = gathered.bytes().data();
     for (std::size_t i = 0; i < marks.pieces; ++i) {
         const auto piece = raw.subspan(i * split_piece_bytes, marks.piece_bytes(i));
         const bool is_compressed = marks.compressed.test(i);
@@ -217,73 +227,66 @@ std::optional<std::span<std::byte>> split(std::span<const std::byte> raw, const 
         to += piece.size();
         if (is_compressed) room[i / 8] |= std::byte{1} << i % 8;
     }
-    const auto frame = with.compress({gathered.get(), compressed}, level, room.subspan(marks.bytes() + stored));
+    const auto frame = with_.compress(gathered.bytes().first(compressed), level, room.subspan(marks.bytes() + stored));
     if (!frame) return std::nullopt;
     return room.first(marks.bytes() + stored + frame->size());
 }
 
-struct packed_body {
-    batch_codec codec;
-    std::unique_ptr<std::byte[]> bytes;
-    std::size_t length;
-};
-
 // Nothing where it saves too little.
-std::optional<packed_body> pack(std::span<const std::byte> raw, compressor& with, int level, bool doubtful) {
+std::optional<batch_encoder::packed_body> batch_encoder::pack(std::span<const std::byte> raw, int level,
+                                                              bool doubtful) {
     // The buffer's size is the bound, so that zstd itself stops where it does not pay.
     const std::size_t room = raw.size() - (raw.size() + saving_least - 1) / saving_least;
     if (room == 0 || (doubtful && seems_all_noise(raw))) return std::nullopt;
     const split_marks marks = judge(raw);
     const std::size_t noise = marks.pieces - marks.compressed.count();
     const bool splits = marks.is_mixed() && noise * noise_share_least >= marks.pieces;
-    packed_body made{batch_codec::split, uninitialised(room), 0};
-    const std::span<std::byte> into(made.bytes.get(), room);
-    auto used = splits ? split(raw, marks, with, level, into) : std::nullopt;
+    packed_body made{batch_codec::split, bodies_->take(), 0};
+    const std::span<std::byte> into = made.holder.bytes().first(room);
+    auto used = splits ? split(raw, marks, level, into) : std::nullopt;
     if (!used && !(splits && doubtful)) {
         made.codec = batch_codec::zstd;
-        used = with.compress(raw, level, into);
+        used = with_.compress(raw, level, into);
     }
     if (!used) return std::nullopt;
     made.length = used->size();
     // What waits to be sent takes about the memory that it is counted as.
-    if (made.length <= room / 2) {
-        auto fitting = uninitialised(made.length);
-        std::memcpy(fitting.get(), made.bytes.get(), made.length);
-        made.bytes = std::move(fitting);
+    if (made.length <= made.holder.bytes().size() / 2) {
+        buffer fitting = bodies_->take(made.length);
+        std::memcpy(fitting.bytes().data(), into.data(), made.length);
+        made.holder = std::move(fitting);
     }
     return made;
 }
 
-}  // namespace
-
-encoded_batch encode(batch from, compressor& with, int level, bool doubtful) {
+encoded_batch batch_encoder::encode(batch from, int level, bool doubtful) {
     encoded_batch result;
     result.raw_bytes = from.raw_bytes;
     if (from.pieces.size() == 1) {
         result.body_ = bytes_of(from.pieces.front());
         result.from_ = std::move(from.pieces.front().of);
     } else if (!from.pieces.empty()) {
-        result.own_ = uninitialised(from.raw_bytes);
-        std::byte* at = result.own_.get();
+        result.own_ = bodies_->take();
+        std::byte* at = result.own_.bytes().data();
         for (const batch_piece& piece : from.pieces) {
             const std::span<const std::byte> bytes = bytes_of(piece);
             std::memcpy(at, bytes.data(), bytes.size());
             at += bytes.size();
         }
-        result.body_ = {result.own_.get(), from.raw_bytes};
+        result.body_ = result.own_.bytes().first(from.raw_bytes);
     }
     from.pieces.clear();
     REPROTECT_ASSERT(result.body_.size() == from.raw_bytes);
 
-    if (auto made = pack(result.body_, with, level, doubtful)) {
+    if (auto made = pack(result.body_, level, doubtful)) {
         result.codec = made->codec;
-        result.body_ = {made->bytes.get(), made->length};
-        result.own_ = std::move(made->bytes);
+        result.own_ = std::move(made->holder);
+        result.body_ = result.own_.bytes().first(made->length);
         result.from_.reset();
     }
 
     const std::size_t length = batch_header_bytes + from.head.size() + result.body_.size();
-    const auto header = encode(frame_header{frame_kind::data, static_cast<std::uint32_t>(length)});
+    const auto header = reprotect::encode(frame_header{frame_kind::data, static_cast<std::uint32_t>(length)});
     std::array<std::byte, batch_header_bytes> sizes{};
     little_endian::store(sizes, at_codec, static_cast<std::uint8_t>(result.codec));
     little_endian::store<3>(sizes, at_raw_bytes, from.raw_bytes);
@@ -449,14 +452,15 @@ wire_result<split_marks> read_marks(std::span<const std::byte> body, std::uint32
     return marks;
 }
 
-wire_result<void> fill_split(incoming_batch& into, std::span<const std::byte> body, decompressor& with) {
+wire_result<void> fill_split(incoming_batch& into, std::span<const std::byte> body, decompressor& with,
+                             buffer_pool& scratch) {
     const auto marks = read_marks(body, into.header.raw_bytes);
     if (!marks) return marks.error();
     const std::size_t compressed = marks->compressed_bytes(), stored_bytes = into.header.raw_bytes - compressed;
     if (body.size() - marks->bytes() < stored_bytes) return make_error_code(wire_error::truncated);
     std::span<const std::byte> stored = body.subspan(marks->bytes(), stored_bytes);
-    const auto scratch = uninitialised(compressed);
-    const std::span<std::byte> unpacked(scratch.get(), compressed);
+    buffer holder = scratch.take();
+    const std::span<std::byte> unpacked = holder.bytes().first(compressed);
     if (const auto result = with.decompress(body.subspan(marks->bytes() + stored_bytes), unpacked); !result)
         return result.error();
     std::span<const std::byte> rest = unpacked;
@@ -471,17 +475,18 @@ wire_result<void> fill_split(incoming_batch& into, std::span<const std::byte> bo
 
 }  // namespace
 
-wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with) {
+wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with,
+                       buffer_pool& scratch) {
     REPROTECT_ASSERT(body.size() == into.header.body_bytes);
-    if (into.header.codec == batch_codec::split) return fill_split(into, body, with);
+    if (into.header.codec == batch_codec::split) return fill_split(into, body, with, scratch);
     const bool compressed = into.header.codec == batch_codec::zstd;
     if (compressed && into.destinations.size() == 1) return with.decompress(body, into.destinations.front());
     if (!body.empty() && body.data() == direct_destination(into).data()) return {};
 
-    std::unique_ptr<std::byte[]> scratch;
+    buffer holder;
     if (compressed) {
-        scratch = uninitialised(into.header.raw_bytes);
-        const std::span<std::byte> raw(scratch.get(), into.header.raw_bytes);
+        holder = scratch.take();
+        const std::span<std::byte> raw = holder.bytes().first(into.header.raw_bytes);
         if (const auto result = with.decompress(body, raw); !result) return result.error();
         body = raw;
     }

@@ -37,6 +37,8 @@ namespace reprotect {
 
 enum class batch_codec : std::uint8_t { raw = 0, zstd = 1, split = 2 };
 
+struct split_marks;
+
 /// Bytes of a chunk's buffer. Shared: a chunk may be cut over batches, which are encoded and sent apart.
 struct batch_piece {
     std::shared_ptr<const buffer> of;
@@ -92,15 +94,33 @@ public:
     batch_codec codec = batch_codec::raw;
 
 private:
-    friend encoded_batch encode(batch from, compressor& with, int level, bool doubtful);
+    friend class batch_encoder;
     std::span<const std::byte> body_;
-    std::unique_ptr<std::byte[]> own_;    // where the bytes were gathered or compressed,
+    buffer own_;                          // where the bytes were gathered or compressed,
     std::shared_ptr<const buffer> from_;  // or the chunk's buffer that they are still in
 };
 
-/// Compresses, unless that saves less than 1/32; where some looks like noise and some does not, the latter alone; not even that where
-/// it is `doubtful`, because what came before did not shrink, and a sixteenth of it, here and there, is noise. Lets go of the pieces' buffers, but for one that the body lies in. May be called on any thread.
-encoded_batch encode(batch from, compressor& with, int level, bool doubtful = false);
+/// For one thread at a time.
+class batch_encoder {
+public:
+    /// Where bodies are gathered and compressed: whole buffers of `batch_raw_bytes_max`, used again and again.
+    explicit batch_encoder(std::shared_ptr<buffer_pool> bodies = std::make_shared<buffer_pool>(batch_raw_bytes_max));
+
+    /// Compresses, unless that saves less than 1/32; where some looks like noise and some does not, the latter alone; not
+    /// even that where it is `doubtful`, because what came before did not shrink, and a sixteenth of it, here and there,
+    /// is noise. Lets go of the pieces' buffers, but for one that the body lies in.
+    encoded_batch encode(batch from, int level, bool doubtful = false);
+
+private:
+    struct packed_body;
+
+    std::optional<packed_body> pack(std::span<const std::byte> raw, int level, bool doubtful);
+    std::optional<std::span<std::byte>> split(std::span<const std::byte> raw, const split_marks& marks, int level,
+                                              std::span<std::byte> room);
+
+    std::shared_ptr<buffer_pool> bodies_;  // shared: what is encoded may outlive the encoder
+    compressor with_;
+};
 
 /// A data frame's payload begins with this.
 struct batch_header {
@@ -156,8 +176,9 @@ private:
 };
 
 /// Puts a batch's bytes in their places. `body` has the header's body_bytes (asserted). On any thread, in any order of
-/// batches. A raw body that was read into `direct_destination` is in its place already.
-wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with);
+/// batches. A raw body that was read into `direct_destination` is in its place already. `scratch` has whole buffers of
+/// `batch_raw_bytes_max`.
+wire_result<void> fill(incoming_batch& into, std::span<const std::byte> body, decompressor& with, buffer_pool& scratch);
 
 /// Where the body may be read to straight from the socket: not empty where it is raw and goes to one place.
 std::span<std::byte> direct_destination(incoming_batch& of) noexcept;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr unsigned span_batches_min = 3;
 constexpr double span_seconds_min = 0.1;
+constexpr std::uint64_t span_bytes_min = 1 << 20;  // less says nothing of a link: the first batches are small
 
 // Shares of time that the writer was out of work. Between the two, link and CPU fit each other.
 constexpr double idle_max_to_raise = 0.02;
@@ -47,8 +48,8 @@ constexpr double cores_wanted_min_to_lower = 0.25;
 
 }  // namespace
 
-level_controller::level_controller(unsigned encoders, int least) : encoders_(encoders), least_(least), level_(least) {
-    REPROTECT_ASSERT(encoders >= 1 && least >= level_min && least <= level_max);
+level_controller::level_controller(unsigned encoders, int first) : encoders_(encoders), level_(first) {
+    REPROTECT_ASSERT(encoders >= 1 && first >= level_min && first <= level_max);
 }
 
 void level_controller::observe(const batch_observation& batch) {
@@ -72,7 +73,8 @@ void level_controller::observe(const batch_observation& batch) {
     seen_.seconds += batch.seconds;
     // A channel that pauses need not count the pause; then it may name more idleness than time.
     seen_.wire_idle_seconds += std::clamp(batch.wire_idle_seconds, 0.0, batch.seconds);
-    if (seen_.batches < span_batches_min || seen_.seconds < span_seconds_min) return;
+    if (seen_.batches < span_batches_min || seen_.seconds < span_seconds_min || seen_.raw_bytes < span_bytes_min)
+        return;
     judge(std::exchange(seen_, {}));
 }
 
@@ -84,7 +86,7 @@ void level_controller::judge(const span& seen) {
     ++spans_at_level_;
     const bool cores_wanted = seen.core_seconds < core_share_min * seen.encode_seconds;
     if (cores_wanted && seen.core_seconds > cores_wanted_max_to_raise * seen.seconds) {
-        if (level_ > least_ && seen.core_seconds > cores_wanted_min_to_lower * seen.seconds) change_to(level_ - 1);
+        if (level_ > level_min && seen.core_seconds > cores_wanted_min_to_lower * seen.seconds) change_to(level_ - 1);
         return;
     }
     const bool settling = went_down_ && spans_at_level_ == 1;
@@ -107,7 +109,7 @@ void level_controller::raise(double busy) {
 }
 
 void level_controller::lower(double wire_idle) {
-    if (level_ == least_) return;
+    if (level_ == level_min) return;
     retry_seconds_ = retry_seconds_ > 0 && std::abs(level_ - failed_level_) <= near
                          ? std::min(2 * retry_seconds_, retry_seconds_max)
                          : retry_seconds_first;
@@ -116,7 +118,7 @@ void level_controller::lower(double wire_idle) {
     // As much faster as the wire has room for. Level 1 where none is known to be.
     const double wanted = speed_of(level_) / std::max(1 - wire_idle, 0.001);
     int next = level_ - 1;
-    while (next > least_ && speed_of(next) < wanted) --next;
+    while (next > level_min && speed_of(next) < wanted) --next;
     change_to(next);
 }
 

@@ -7,7 +7,7 @@
 // it stays. Encoders that work much and wait for a core take it from somebody, where both sides are on one machine even
 // from the link: then the level goes down, too.
 //
-// Judged is a span of several batches and at least a tenth of a second, all of the level that holds: what was begun
+// Judged is a span of several batches, a MiB and a tenth of a second at least, all of the level that holds: what was begun
 // before a change does not count. A pure function of what it is told: it has no clock.
 #pragma once
 
@@ -36,8 +36,7 @@ public:
     static constexpr int level_max = 15;  ///< guessed: what comes above takes seconds a batch and saves a percent
 
     /// `encoders` is how many batches are encoded at once at most, at least 1.
-    /// It begins at `least` and never goes below.
-    explicit level_controller(unsigned encoders, int least = level_min);
+    explicit level_controller(unsigned encoders, int first = level_min);
 
     /// For the next batch.
     int level() const noexcept { return level_; }
@@ -64,7 +63,6 @@ private:
     double& speed_of(int level) { return speeds_[static_cast<std::size_t>(level - level_min)]; }
 
     unsigned encoders_;
-    int least_;
     int level_;
     span seen_{};
     std::array<double, level_max - level_min + 1> speeds_{};  // raw bytes a second of one encoder; 0: never seen

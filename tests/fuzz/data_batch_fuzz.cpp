@@ -68,6 +68,7 @@ struct received {
 // One frame's payload; what it completes is added.
 void take_frame(batch_reader& reader, input payload, received& into) {
     static decompressor unpacker;
+    static const auto scratch = std::make_shared<buffer_pool>(batch_raw_bytes_max);
     into.good = false;
     if (payload.size() < batch_header_bytes) return;
     const auto header =
@@ -83,13 +84,13 @@ void take_frame(batch_reader& reader, input payload, received& into) {
     std::uint64_t room = 0;
     for (const auto& each : batch->destinations) room += each.size();
     promise(room == header->raw_bytes, "every byte of a batch has a place");
-    if (!fill(*batch, body, unpacker)) return;
+    if (!fill(*batch, body, unpacker, *scratch)) return;
     for (chunk_data& each : batch->complete) into.messages.push_back(std::move(each));
     into.good = true;
 }
 
 void send_again(const geometry& shape, std::vector<chunk_data>& messages, const std::shared_ptr<buffer_pool>& pool) {
-    static compressor packer;
+    static batch_encoder packer;
     struct expected {
         std::uint64_t chunk;
         digest value;
@@ -104,7 +105,7 @@ void send_again(const geometry& shape, std::vector<chunk_data>& messages, const 
     batch_reader reader(shape, pool);
     received after;
     while (auto next = builder.take_rest()) {
-        const encoded_batch frame = encode(std::move(*next), packer, compressor::level_min);
+        const encoded_batch frame = packer.encode(std::move(*next), compressor::level_min);
         std::vector<std::byte> payload(frame.head.begin() + frame_header_bytes, frame.head.end());
         payload.insert(payload.end(), frame.body().begin(), frame.body().end());
         take_frame(reader, payload, after);

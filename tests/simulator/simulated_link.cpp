@@ -69,10 +69,10 @@ void simulated_link::send_goodbye(side from) {
 
 void simulated_link::flush_data() {
     if (cut_) return;
-    thread_local compressor with;
+    thread_local batch_encoder with;
     while (auto next = builder_.take_rest()) {
         frame whole;
-        whole.holds = encode(std::move(*next), with, how_.level, random_.one_in(4));
+        whole.holds = with.encode(std::move(*next), how_.level, random_.one_in(4));
         whole.bytes = whole.holds->head;
         whole.bytes.insert(whole.bytes.end(), whole.holds->body().begin(), whole.holds->body().end());
         if (random_.one_in(2)) whole.holds.reset();  // small enough for the socket's buffer
@@ -177,6 +177,7 @@ void simulated_link::parse(side to, const frame& from, arrival& into) {
 
 void simulated_link::parse_batch(const frame& from, arrival& into) {
     thread_local decompressor with;
+    thread_local const auto scratch = std::make_shared<buffer_pool>(batch_raw_bytes_max);
     const auto payload = std::span<const std::byte>(from.bytes).subspan(frame_header_bytes);
     const auto header =
         payload.size() < batch_header_bytes
@@ -200,7 +201,7 @@ void simulated_link::parse_batch(const frame& from, arrival& into) {
     }
     received_.messages += opened->complete.size();
     received_.bytes += opened->payload_bytes;
-    if (const auto filled = fill(*opened, rest.subspan(header->head_bytes), with); !filled) {
+    if (const auto filled = fill(*opened, rest.subspan(header->head_bytes), with, *scratch); !filled) {
         into.refused = refusal(filled.error().message());
         return;
     }

@@ -64,6 +64,8 @@ received receive(const encoded_batch& from) {
     return {*header, {head.begin(), head.end()}, {body.begin(), body.end()}};
 }
 
+const auto scratch = std::make_shared<buffer_pool>(batch_raw_bytes_max);
+
 std::shared_ptr<buffer_pool> pool_for(const geometry& shape) {
     return std::make_shared<buffer_pool>(shape.chunk_bytes);
 }
@@ -79,14 +81,14 @@ constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
 // All that was added, through batches that are filled in an order of their own.
 std::vector<kept_chunk> through(const geometry& shape, std::vector<chunk_data> all, std::mt19937_64& random) {
     batch_builder builder(shape);
-    compressor with;
+    batch_encoder with;
     decompressor without;
     batch_reader reader(shape, pool_for(shape));
     std::vector<std::pair<incoming_batch, bytes>> opened;
     const auto open = [&](const batch& made) {
         CHECK(made.raw_bytes <= batch_raw_bytes_max);
         const std::uint32_t chunks = made.chunks;
-        const received got = receive(encode(made, with, 1 + static_cast<int>(random() % 3)));
+        const received got = receive(with.encode(made, 1 + static_cast<int>(random() % 3)));
         auto batch = reader.open(got.header, got.head, {chunks, unbounded});
         REQUIRE(batch.has_value());
         opened.emplace_back(std::move(*batch), got.body);
@@ -109,9 +111,9 @@ std::vector<kept_chunk> through(const geometry& shape, std::vector<chunk_data> a
         if (!direct.empty()) {
             REQUIRE(direct.size() == body.size());
             std::copy(body.begin(), body.end(), direct.begin());
-            REQUIRE(fill(batch, direct, without).has_value());
+            REQUIRE(fill(batch, direct, without, *scratch).has_value());
         } else {
-            REQUIRE(fill(batch, body, without).has_value());
+            REQUIRE(fill(batch, body, without, *scratch).has_value());
         }
     }
     std::vector<kept_chunk> result;
@@ -255,12 +257,12 @@ TEST_CASE("a payload is released once, when its last piece is let go", "[wire]")
     const bytes content = random_bytes(1, shape.chunk_bytes);  // stays raw
     std::copy(content.begin(), content.end(), data.payload.bytes().begin());
     builder.add(std::move(data));
-    compressor with;
+    batch_encoder with;
     {
-        const encoded_batch first = encode(*builder.take_full(), with, 1);
+        const encoded_batch first = with.encode(*builder.take_full(), 1);
         CHECK((first.codec == batch_codec::raw));
-        const encoded_batch second = encode(*builder.take_full(), with, 1);
-        const encoded_batch last = encode(*builder.take_rest(), with, 1);
+        const encoded_batch second = with.encode(*builder.take_full(), 1);
+        const encoded_batch last = with.encode(*builder.take_rest(), 1);
         CHECK(released == 0);
         CHECK(std::equal(first.body().begin(), first.body().end(), content.begin()));
     }
@@ -269,13 +271,13 @@ TEST_CASE("a payload is released once, when its last piece is let go", "[wire]")
     chunk_data other{0, {{0, 1, false}, {2, 1, false}}, pool->take(), {}};
     std::copy(content.begin(), content.end(), other.payload.bytes().begin());
     builder.add(std::move(other));
-    const encoded_batch gathered = encode(*builder.take_rest(), with, 1);
+    const encoded_batch gathered = with.encode(*builder.take_rest(), 1);
     CHECK((gathered.codec == batch_codec::raw));
     CHECK(released == 2);
     chunk_data third{0, {{0, 1, false}}, pool->take(), {}};
     std::fill(third.payload.bytes().begin(), third.payload.bytes().end(), std::byte{1});
     builder.add(std::move(third));
-    const encoded_batch compressed = encode(*builder.take_rest(), with, 1);
+    const encoded_batch compressed = with.encode(*builder.take_rest(), 1);
     CHECK((compressed.codec == batch_codec::zstd));
     CHECK(released == 3);
     builder.add({0, {{0, 1, true}}, {}, {}});
@@ -285,7 +287,7 @@ TEST_CASE("a payload is released once, when its last piece is let go", "[wire]")
 TEST_CASE("what compression saves too little of is sent as it is, without a copy", "[wire]") {
     const geometry shape{1 << 20, 1 << 20, 4096};
     auto pool = std::make_shared<buffer_pool>(shape.chunk_bytes);
-    compressor with;
+    batch_encoder with;
     const auto encoded = [&](std::size_t random_part) {
         chunk_data data{0, {{0, 256, false}}, pool->take(), {}};
         std::fill(data.payload.bytes().begin(), data.payload.bytes().end(), std::byte{1});
@@ -294,7 +296,7 @@ TEST_CASE("what compression saves too little of is sent as it is, without a copy
         const std::byte* where = data.payload.bytes().data();
         batch_builder builder(shape);
         builder.add(std::move(data));
-        encoded_batch made = encode(*builder.take_rest(), with, 1);
+        encoded_batch made = with.encode(*builder.take_rest(), 1);
         CHECK((made.body().data() == where) == (made.codec == batch_codec::raw));
         return made;
     };
@@ -317,13 +319,13 @@ bytes repetitive(std::size_t length) {
 }
 
 // Of one chunk of 1 MiB, all of it changed.
-encoded_batch whole_chunk(const bytes& content, compressor& with, bool doubtful = false) {
+encoded_batch whole_chunk(const bytes& content, batch_encoder& with, bool doubtful = false) {
     const geometry shape{1 << 20, 1 << 20, 4096};
     chunk_data data{0, {{0, 256, false}}, pool_for(shape)->take(), {}};
     std::copy(content.begin(), content.end(), data.payload.bytes().begin());
     batch_builder builder(shape);
     builder.add(std::move(data));
-    return encode(*builder.take_rest(), with, 3, doubtful);
+    return with.encode(*builder.take_rest(), 3, doubtful);
 }
 
 bytes arrived(const encoded_batch& made) {
@@ -333,13 +335,13 @@ bytes arrived(const encoded_batch& made) {
     decompressor without;
     auto batch = reader.open(got.header, got.head, {1, unbounded});
     REQUIRE(batch.has_value());
-    REQUIRE(fill(*batch, got.body, without).has_value());
+    REQUIRE(fill(*batch, got.body, without, *scratch).has_value());
     const auto content = batch->complete.at(0).payload.bytes();
     return {content.begin(), content.end()};
 }
 
 TEST_CASE("noise among what shrinks stays out of the compressor, and both arrive", "[wire]") {
-    compressor with;
+    batch_encoder with;
     bytes content = repetitive(1 << 20);
     const bytes noise = random_bytes(7, 1 << 20);
     for (std::size_t at = 0; at < content.size(); at += 3 * piece)
@@ -362,7 +364,7 @@ TEST_CASE("noise among what shrinks stays out of the compressor, and both arrive
 }
 
 TEST_CASE("noise that is there twice is compressed", "[wire]") {
-    compressor with;
+    batch_encoder with;
     const bytes noise = random_bytes(8, 1 << 19);
     bytes content = noise;
     content.insert(content.end(), noise.begin(), noise.end());
@@ -381,7 +383,7 @@ TEST_CASE("noise that is there twice is compressed", "[wire]") {
 }
 
 TEST_CASE("after noise a look here and there spares the compressor more of it, and finds what is none", "[wire]") {
-    compressor with;
+    batch_encoder with;
     const bytes noise = random_bytes(10, 1 << 19);
     bytes twice = noise;
     twice.insert(twice.end(), noise.begin(), noise.end());
@@ -395,19 +397,20 @@ TEST_CASE("after noise a look here and there spares the compressor more of it, a
 }
 
 TEST_CASE("tables with columns of noise and bytes of few bits are not taken for noise", "[wire]") {
-    compressor with;
+    compressor plain;
+    batch_encoder with;
     const bytes noise = random_bytes(9, 1 << 20);
     const auto check = [&](auto&& make) {
         bytes content(noise.size());
         for (std::size_t i = 0; i < content.size(); ++i) content[i] = make(i);
         bytes whole(compressor::bound(content.size()));
-        whole.resize(with.compress(content, 3, whole)->size());
+        whole.resize(plain.compress(content, 3, whole)->size());
         const bool shrinks = whole.size() <= content.size() - content.size() / 32;
         CHECK((whole_chunk(content, with, true).codec == (shrinks ? batch_codec::zstd : batch_codec::raw)));
         // Beside noise each of its pieces is judged, and no more is sent than if all were compressed together.
         std::copy_n(noise.begin(), content.size() / 2, content.begin());
         whole.resize(compressor::bound(content.size()));
-        whole.resize(with.compress(content, 3, whole)->size());
+        whole.resize(plain.compress(content, 3, whole)->size());
         const encoded_batch made = whole_chunk(content, with);
         const std::size_t together =
             whole.size() <= content.size() - content.size() / 32 ? whole.size() : content.size();
@@ -599,7 +602,7 @@ TEST_CASE("a frame that announces or holds more than the batch's bytes is refuse
                                       static_cast<std::uint32_t>(bomb.size())},
                                      head, {1, unbounded});
             REQUIRE(batch.has_value());
-            const auto result = fill(*batch, bomb, without);
+            const auto result = fill(*batch, bomb, without, *scratch);
             REQUIRE_FALSE(result.has_value());
             CHECK(result.error() == make_error_code(compression_error::wrong_size));
             check_room(shape, batch->complete.at(0));
@@ -630,7 +633,7 @@ TEST_CASE("a split body that breaks a rule is refused", "[wire]") {
             {batch_codec::split, raw, static_cast<std::uint32_t>(head.size()), static_cast<std::uint32_t>(body.size())},
             head, {1, unbounded});
         REQUIRE(batch.has_value());
-        const auto result = fill(*batch, body, without);
+        const auto result = fill(*batch, body, without, *scratch);
         if (!result) return result.error();
         const auto got = batch->complete.at(0).payload.bytes();
         CHECK(std::equal(got.begin(), got.end(), content.begin(), content.end()));
@@ -668,7 +671,7 @@ TEST_CASE("a head that is cut or has any bit flipped is refused, or stays within
         std::size_t total = 0;
         for (const auto& each : batch->destinations) total += each.size();
         REQUIRE(total == raw);
-        REQUIRE(fill(*batch, body, without).has_value());
+        REQUIRE(fill(*batch, body, without, *scratch).has_value());
         for (const chunk_data& each : batch->complete) check_room(shape, each);
     };
     attempt(head);

@@ -374,7 +374,7 @@ TEST_CASE("encoders that wait for a core take none from others: the level goes d
     for (int i = 0; i < 20; ++i) seen(0.03, 0.5);
     CHECK(one.level() == raised - 1);
     for (int i = 0; i < 20; ++i) seen(0.08, 0.5);
-    CHECK(one.level() == 3);
+    CHECK(one.level() == level_controller::level_min);
     // and what is next to nothing is taken from nobody: it was batches that waited for each other.
     for (int i = 0; i < 20; ++i) seen(0.01, 0.5);
     CHECK(one.level() == level_controller::level_max);
@@ -431,6 +431,24 @@ TEST_CASE("a pause that was not counted as time does not count as idleness eithe
                      .wire_idle_seconds = i % 3 == 0 ? 5.0 : 0.0,
                      .encoders_waiting = 1});
     CHECK(one.level() == level_controller::level_max);
+}
+
+TEST_CASE("a few small batches, as a session begins with, say nothing of the link", "[wire]") {
+    level_controller one(2, 3);
+    const auto small = [&] {
+        one.observe({.level = one.level(),
+                     .raw_bytes = 100'000,
+                     .encoded_bytes = 60'000,
+                     .encode_seconds = 0.0001,
+                     .core_seconds = 0.0001,
+                     .seconds = 0.1,
+                     .wire_idle_seconds = 0,
+                     .encoders_waiting = 0});
+    };
+    for (int i = 0; i < 10; ++i) small();
+    CHECK(one.level() == 3);
+    for (int i = 0; i < 10; ++i) small();
+    CHECK(one.level() > 3);
 }
 
 TEST_CASE("batches that take no time at all are borne", "[wire]") {
