@@ -4,8 +4,9 @@
 //   digests   2 x window x (chunk / block) x 16 bytes  the target's block digests until the verdict, the source's while it asks
 //   buffers   count x chunk                            chunks being read, held for block digests, or being written
 //
-// An eighth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 5 x depth:
-// where much has changed they are full of what is to be sent, and the rest of the disk is still read meanwhile).
+// An eighth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 3 x depth,
+// or 5 where the other side is far: where much has changed they are full of what is to be sent, and the rest of the disk is
+// to be read meanwhile).
 // Digest maps come on top: 16 bytes a chunk with data on each side.
 #pragma once
 
@@ -20,6 +21,6 @@ struct windows {
     std::uint64_t buffers = 1;
 };
 
-windows plan_windows(const sync_options& options, bool whole_chunk_scratch);
+windows plan_windows(const sync_options& options, bool whole_chunk_scratch, bool far);
 
 }  // namespace reprotect

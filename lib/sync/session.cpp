@@ -133,7 +133,7 @@ void session::open_source() {
     const sync_options& options = request_.options;
     const bool reread = options.verify == verify_level::reread && mode_ == session_mode::sync;
     const bool direct = request_.source->properties().direct || (target_ && target_->properties().direct);
-    const windows window = plan_windows(options, reread || direct);
+    const windows window = plan_windows(options, reread || direct, far_.has_value());
     source_config ours;
     ours.mode = mode_;
     ours.shape = {request_.source->size(), options.chunk_bytes, options.block_bytes};
@@ -166,7 +166,7 @@ void session::open_target(const geometry& shape) {
     sync_options options = request_.options;
     const bool reread = options.verify == verify_level::reread && mode_ == session_mode::sync;
     const bool direct = target_->properties().direct || request_.source->properties().direct;
-    const windows window = plan_windows(options, reread || direct);
+    const windows window = plan_windows(options, reread || direct, far_.has_value());
     target_config theirs;
     theirs.disk_bytes = target_->size();
     theirs.punches_holes = target_->properties().punches_holes;
