@@ -5,7 +5,6 @@
 #include "reprotect/device.hpp"
 #include "reprotect/open_device.hpp"
 
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>

@@ -73,6 +73,8 @@ pass timed(device& disk, const std::stop_token& cancel, Write write) {
         const std::uint64_t count = write();
         if (count == 0) break;
         result.bytes += count;
+        if (result.bytes / device::writeback_bytes != (result.bytes - count) / device::writeback_bytes)
+            disk.begin_writeback();
     }
     disk.flush();
     result.rate = static_cast<double>(result.bytes) / std::max(elapsed(), 1e-9);

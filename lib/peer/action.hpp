@@ -29,7 +29,7 @@ struct query_allocation {
 };
 
 /// Read the data ranges of a chunk (block-aligned or at the disk's end; the rest of the chunk is zero), digest its blocks.
-/// `punch` ranges are made zero first. Answer: `chunk_read`.
+/// `punch` ranges, none of which is in `data`, are made zero, too. Answer: `chunk_read`.
 struct read_chunk {
     std::uint64_t chunk = 0;
     extent_set data;

@@ -74,8 +74,9 @@ event disk_worker::perform(action&& what) const noexcept {
         if (auto* chunk = std::get_if<apply_chunk>(&what)) return apply(std::move(*chunk));
         if (auto* chunk = std::get_if<read_proof>(&what)) return read_again(*chunk);
         if (auto* holes = std::get_if<punch>(&what)) {
-            for (const extent& range : holes->ranges) disk_.write_zeroes(range.offset, range.length);
-            return punched{holes->ranges.total()};
+            punched result;
+            for (const extent& range : holes->ranges) result.bytes += give_back(range);
+            return result;
         }
         if (std::holds_alternative<flush_target>(what)) {
             disk_.flush();
@@ -95,18 +96,20 @@ void disk_worker::read_range(extent range, std::span<std::byte> into) const {
     if (within < range.length) std::memset(into.data() + within, 0, range.length - within);
 }
 
+// Of what lies within the disk; returns how much that is.
+std::uint64_t disk_worker::give_back(extent range) const {
+    const extent within = intersect(range, {0, readable_bytes_});
+    if (!within.empty()) disk_.write_zeroes(within.offset, within.length);
+    return within.length;
+}
+
 chunk_read disk_worker::read(const read_chunk& what) const {
     const extent whole = shape_.chunk(what.chunk);
     const std::uint32_t count = shape_.blocks_in(what.chunk);
     chunk_read result;
     result.chunk = what.chunk;
     result.again = what.again;
-    for (const extent& range : what.punch) {
-        const extent within = intersect(range, {0, readable_bytes_});
-        if (within.empty()) continue;
-        disk_.write_zeroes(within.offset, within.length);
-        result.deallocated_bytes += within.length;
-    }
+    for (const extent& range : what.punch) result.deallocated_bytes += give_back(range);
 
     result.blocks.resize(count, zero_.block(what.chunk, 0));
     if (count != 0) result.blocks[count - 1] = zero_.block(what.chunk, count - 1);

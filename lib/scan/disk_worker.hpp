@@ -16,6 +16,10 @@ namespace reprotect {
 struct checked_chunk {
     apply_chunk what;
     std::variant<chunk_applied, action_failed> result;
+    bool is_right() const noexcept {
+        const auto* checked = std::get_if<chunk_applied>(&result);
+        return checked && checked->matched;
+    }
 };
 
 class disk_worker {
@@ -41,6 +45,7 @@ public:
 private:
     chunk_applied digest_of(apply_chunk& what) const;
     chunk_applied write(const apply_chunk& what, chunk_applied&& checked) const;
+    std::uint64_t give_back(extent range) const;
     void read_range(extent range, std::span<std::byte> into) const;
 
     device& disk_;

@@ -1,34 +1,61 @@
-// Jobs that would only wait for each other: whoever comes does his own, unless somebody is at it, who then does it after his.
-// So nobody waits, and no thread is needed for it.
+// Jobs that would only wait for each other: whoever comes does his own, unless somebody is at it; then it is done after that
+// one. So nobody waits, and no thread is needed for it.
 #pragma once
+
+#include <boost/asio/post.hpp>
 
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
+
+#include "reprotect/executor.hpp"
 
 namespace reprotect {
 
-/// Thread-safe. Must outlive what was given to it.
+/// Thread-safe.
 class one_at_a_time {
 public:
-    /// Jobs run in the order in which they come, each on the thread of one who gave some. A job must not throw.
-    void run(std::function<void()> job) {
-        std::unique_lock lock(mutex_);
-        jobs_.push_back(std::move(job));
-        if (busy_) return;
-        busy_ = true;
-        while (!jobs_.empty()) {
-            std::function<void()> next = std::move(jobs_.front());
-            jobs_.pop_front();
-            lock.unlock();
-            next();
-            next = {};  // what it held is let go before the next one comes in
-            lock.lock();
+    explicit one_at_a_time(worker_executor workers) : workers_(std::move(workers)) {}
+
+    /// Jobs run in the order in which they come: the first at once, within this call, those that come meanwhile on the workers.
+    /// A job must not throw. `owner` keeps alive what they and this lie in. Throws `std::bad_alloc`; then it is not run.
+    void run(std::function<void()> job, const std::shared_ptr<const void>& owner) {
+        {
+            const std::lock_guard lock(mutex_);
+            jobs_.push_back(std::move(job));
+            if (busy_) return;
+            busy_ = true;
         }
-        busy_ = false;
+        go_on(owner);
     }
 
 private:
+    // One job for each task of the workers: what a job has posted is not to wait for all the jobs behind it.
+    void go_on(const std::shared_ptr<const void>& owner) noexcept {
+        for (;;) {
+            run_next();
+            {
+                const std::lock_guard lock(mutex_);
+                busy_ = !jobs_.empty();
+                if (!busy_) return;
+            }
+            try {
+                return boost::asio::post(workers_, [this, owner] { go_on(owner); });
+            } catch (...) {
+                // No memory for a task: then here.
+            }
+        }
+    }
+    void run_next() noexcept {
+        std::unique_lock lock(mutex_);
+        const std::function<void()> job = std::move(jobs_.front());
+        jobs_.pop_front();
+        lock.unlock();
+        job();
+    }
+
+    worker_executor workers_;
     std::mutex mutex_;  // guards all below
     std::deque<std::function<void()>> jobs_;
     bool busy_ = false;

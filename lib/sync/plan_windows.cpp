@@ -22,14 +22,14 @@ sizes sizes_of(const sync_options& options, bool whole_chunk_scratch) {
 
 }  // namespace
 
-windows plan_windows(const sync_options& options, bool whole_chunk_scratch, bool far) {
+windows plan_windows(const sync_options& options, bool whole_chunk_scratch, unsigned buffers_per_read) {
     const sizes each = sizes_of(options, whole_chunk_scratch);
     const std::uint64_t for_digests = options.memory_bytes / 8;
     const std::uint64_t rest = options.memory_bytes - for_digests;
     windows result;
     result.digest_entries = std::clamp<std::uint64_t>(for_digests / each.entry, 1, 4096);
     result.buffers = std::clamp<std::uint64_t>(rest > each.scratch ? (rest - each.scratch) / each.buffer : 0, 1,
-                                               (far ? 5ull : 3ull) * options.depth);
+                                               std::uint64_t{buffers_per_read} * options.depth);
     return result;
 }
 

@@ -54,12 +54,13 @@ traffic_bound left_of(const traffic_bound& bound, const traffic_step& crossed) {
 }
 
 std::uint64_t back_window(const sync_options& options) {
-    return plan_windows(options, false, true).digest_entries * bytes_of_chunk(options) + beside_bytes;
+    return plan_windows(options, false).digest_entries * bytes_of_chunk(options) + beside_bytes;
 }
 
 std::uint64_t data_window(const sync_options& options) {
-    const windows window = plan_windows(options, false, true);
-    return window.buffers * std::uint64_t{options.chunk_bytes} +
+    const windows window = plan_windows(options, false);
+    return std::min(window.buffers * options.chunk_bytes,
+                    std::max<std::uint64_t>(data_bytes_max, options.chunk_bytes)) +
            std::max(window.buffers, window.digest_entries) * bytes_of_chunk(options) + beside_bytes;
 }
 

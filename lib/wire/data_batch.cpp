@@ -266,7 +266,9 @@ encoded_batch batch_encoder::encode(batch from, int level, bool doubtful) {
         result.body_ = bytes_of(from.pieces.front());
         result.from_ = std::move(from.pieces.front().of);
     } else if (!from.pieces.empty()) {
-        result.own_ = bodies_->take();
+        // What is small and stays as it is takes no more than that.
+        const bool large = from.raw_bytes > batch_raw_bytes_max / 2;
+        result.own_ = large ? bodies_->take() : bodies_->take(from.raw_bytes);
         std::byte* at = result.own_.bytes().data();
         for (const batch_piece& piece : from.pieces) {
             const std::span<const std::byte> bytes = bytes_of(piece);

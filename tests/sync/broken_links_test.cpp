@@ -313,6 +313,7 @@ TEST_CASE("random disks become equal over random connections, and both ends repo
         if (!one_in(4)) copy_content(source, target);
         age(target, random, static_cast<unsigned>(random() % 12));
         target.mutable_properties().punches_holes = one_in(2);
+        target.mutable_properties().one_writer = one_in(2);
 
         sync_options shared = small_sync_options();
         const std::uint32_t blocks[] = {512, 4096, 65536};

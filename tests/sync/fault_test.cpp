@@ -36,13 +36,15 @@ struct sweep {
     const char* name;
     bool smaller_target;  // it is resized
     bool punches;
+    bool one_writer;
     verify_level verify;
     digest_algorithm algorithm;
 };
 
 const sweep sweeps[] = {
-    {"grown, punching", true, true, verify_level::root, digest_algorithm::xxh3},
-    {"no punching, read again", false, false, verify_level::reread, digest_algorithm::sha256},
+    {"grown, punching", true, true, false, verify_level::root, digest_algorithm::xxh3},
+    {"no punching, read again", false, false, false, verify_level::reread, digest_algorithm::sha256},
+    {"grown, punching, one writer at a time", true, true, true, verify_level::root, digest_algorithm::xxh3},
 };
 
 // One sync with one failure; returns the calls that failed.
@@ -50,6 +52,7 @@ std::vector<failing_device::failure> run_one(const sweep& how, bool on_source, s
                                              const std::function<void()>& raise) {
     disks pair(how.smaller_target);
     pair.target.mutable_properties().punches_holes = how.punches;
+    pair.target.mutable_properties().one_writer = how.one_writer;
     failing_device broken(on_source ? pair.source : pair.target, nth, sticky, raise);
     test_store store;
     bool begun = false;

@@ -64,6 +64,7 @@ TEST_CASE("random disks in memory become equal under random options", "[sync]") 
         fill_sparsely(source, random);
         make_target(source, target, random);
         target.mutable_properties().punches_holes = random() % 2;
+        target.mutable_properties().one_writer = seed % 2 == 0;
         sync_options options = random_options(random);
         options.truncate = random() % 2;
         options.allow_larger = !options.truncate;
@@ -98,6 +99,7 @@ TEST_CASE("within a random extent set, what lies in it becomes equal and the res
         fill_sparsely(source, random);
         make_target(source, target, random);
         target.mutable_properties().punches_holes = random() % 2;
+        target.mutable_properties().one_writer = seed % 2 == 0;
         sync_options options = random_options(random);
         options.verify = verify_level::root;
         extent_set within;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <stop_token>
 #include <thread>
 
 #include "support/device_doubles.hpp"
@@ -42,8 +43,15 @@ public:
         : hooked_device(disk, [this](device_call call, extent) {
               if (call == device_call::write || call == device_call::write_zeroes) writes.enter();
           }) {}
-    void begin_writeback() noexcept override { writebacks.enter(); }
+    void begin_writeback() noexcept override {
+        writebacks.enter();
+        writes_at_writeback = writes.calls();
+        std::this_thread::sleep_for(writeback_takes);
+        ++writebacks_ended;
+    }
     crowd writes, writebacks;
+    std::chrono::milliseconds writeback_takes{0};
+    std::atomic<int> writes_at_writeback = 0, writebacks_ended = 0;
 };
 
 // A target that is written to everywhere, punched in chunks as a whole, and in part.
@@ -87,11 +95,54 @@ TEST_CASE("what was written begins to reach the medium while the sync goes on, o
     memory_device source(128 * mib), target(128 * mib);
     fill(source, {0, source.size()}, 3);
     watched watching(target);
-    sync_options options;
-    require_synced(run_sync(source, watching, options), source, target);
+    require_synced(run_sync(source, watching, sync_options()), source, target);
     CHECK(watching.writebacks.calls() >= 1);
     CHECK(watching.writebacks.calls() <= 4);
     CHECK(watching.writebacks.most() == 1);
+    CHECK(watching.writes_at_writeback > 0);
+}
+
+TEST_CASE("a sync does not end before the disk has come back from writing", "[sync]") {
+    memory_device source(40 * mib), target(40 * mib);
+    fill(source, {0, source.size()}, 3);
+    watched watching(target);
+    watching.writeback_takes = std::chrono::milliseconds(300);
+    require_synced(run_sync(source, watching, sync_options()), source, target);
+    CHECK(watching.writebacks.calls() == 1);
+    CHECK(watching.writebacks_ended == 1);
+}
+
+// The strand of a local session is on the workers: what a write has to tell is not to wait for the writes behind it.
+TEST_CASE("a slow target is heard of write by write", "[sync]") {
+    class slow final : public hooked_device {
+    public:
+        explicit slow(memory_device& disk)
+            : hooked_device(disk, [this](device_call call, extent) {
+                  if (call == device_call::write) {
+                      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                      ++writes;
+                  }
+              }) {}
+        std::atomic<int> writes = 0;
+    };
+    memory_device source(64 * small_chunk), target(64 * small_chunk);
+    fill(source, {0, source.size()}, 3);
+    target.mutable_properties().one_writer = true;
+    slow watching(target);
+    std::stop_source cancel;
+    std::jthread canceller([&] {
+        while (watching.writes < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        cancel.request_stop();
+    });
+    sync_options options = small_sync_options();
+    options.depth = 16;
+    sync_request request = request_of(source, watching, options);
+    request.cancel = cancel.get_token();
+    const sync_report report = sync(std::move(request));
+    REQUIRE(report.failure.has_value());
+    CHECK(report.failure->kind() == error_kind::interrupted);
+    // Those that had been given to the workers are written; no more are begun.
+    CHECK(watching.writes < 40);
 }
 
 }  // namespace
