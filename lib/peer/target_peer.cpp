@@ -193,11 +193,15 @@ void target_peer::plan_chunk() {
         if (run.range.offset >= whole.end()) break;
         if (run.kind == source_content::data) ours.add(intersect(run.range, whole));
     }
-    extent_set compared;
+    extent_set compared, skipped;
     for (const source_run& run : source_runs_) {
         if (run.range.offset >= whole.end()) break;
         const extent part = intersect(run.range, whole);
-        if (run.kind == source_content::skip || part.empty()) continue;
+        if (part.empty()) continue;
+        if (run.kind == source_content::skip) {
+            skipped.add(part);
+            continue;
+        }
         if (run.kind == source_content::data) compared.add(part);
         for (const extent& held : ours.within(part)) {
             if (run.kind == source_content::zero && may_punch) {
@@ -223,6 +227,7 @@ void target_peer::plan_chunk() {
     entry_of_[chunk] = entries_planned_++;
     outgoing_.push_back({digest_entry{digest_entry::kind::digest, chunk, 1, {}, {}}, false});
     pending_[chunk].hole = read.data.empty();
+    pending_[chunk].skipped = std::move(skipped);
     ++reads_;
     const bool writes = !read.punch.empty();
     if (!writes || writing_allowed())
@@ -371,6 +376,16 @@ bool target_peer::valid_runs(const chunk_data& data) const {
                                                                     : shape_.chunk(data.chunk).length));
 }
 
+// Here what is skipped counts as zero, so that a digest says nothing of zeroes that a run would write there.
+bool target_peer::stays_within(const chunk_data& data, const extent_set& skipped) const {
+    if (skipped.empty()) return true;
+    const std::uint64_t begin = shape_.chunk(data.chunk).offset;
+    return std::none_of(data.runs.begin(), data.runs.end(), [&](const block_run& run) {
+        const extent range = bytes_of(shape_, data.chunk, run);
+        return skipped.overlaps({begin + range.offset, range.length});
+    });
+}
+
 void target_peer::take(chunk_data&& what) {
     if (mode_ != session_mode::sync) return violation("data where nothing is to be written");
     if (what.chunk >= next_chunk_ || !valid_runs(what)) return violation("data that does not fit its chunk");
@@ -389,6 +404,7 @@ void target_peer::take(chunk_data&& what) {
         at->second.value = zero_->chunk(what.chunk);
     }
     pending_chunk& state = at->second;
+    if (!stays_within(what, state.skipped)) return violation("data for what it said it would leave alone");
     if (state.at == stage::asked_again) {
         state.again = true;
         --asked_again_;

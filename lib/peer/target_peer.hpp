@@ -85,6 +85,7 @@ private:
         bool differs = false;        // narrowed, pushed or sent
         std::vector<digest> blocks;  // empty: all zero
         digest value;
+        extent_set skipped;               // by the source: outside of what it stays within
         chunk_data data;                  // arrived, waiting to be applied
         std::uint64_t payload_bytes = 0;  // of that
     };
@@ -140,6 +141,7 @@ private:
     bool writing_allowed();
     void forget_own_runs(std::uint64_t below);
     bool valid_runs(const chunk_data& data) const;
+    bool stays_within(const chunk_data& data, const extent_set& skipped) const;
     void note_difference(bool differs);
     std::vector<digest_cut> cuts_of(std::uint64_t chunk, const pending_chunk& state) const;
     void send_credit();

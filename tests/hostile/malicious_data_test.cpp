@@ -5,6 +5,7 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace {
@@ -212,6 +213,20 @@ const breach<liar> table[] = {
          it.be_told_digests(), it.say(verdict{2, 10, 0}), it.say(it.true_data(0));
      },
      "data for a chunk that was decided"},
+    {"zeroes for what it said it would leave alone, which no digest tells of",
+     [](liar& it) {
+         it.greet();
+         it.say(allocation{{{{0, small_block}, source_content::skip},
+                            {{small_block, it.shape.disk_bytes - small_block}, source_content::data}}});
+         it.hear_digests();
+         std::vector<std::byte> seen = it.content;
+         std::fill_n(seen.begin(), small_block, std::byte{});
+         by_hand head;
+         head.entry(0, it.chunk_digest_of(seen, 0), 2).run(0, 1, true).run(0, it.shape.blocks_in(0) - 1);
+         it.say(data_of(raw, static_cast<std::uint32_t>(small_chunk - small_block), head,
+                        it.bytes_of_chunk(0).subspan(small_block)));
+     },
+     "data for what it said it would leave alone"},
     {"data for a chunk twice",
      [](liar& it) {
          it.be_told_digests();
