@@ -32,6 +32,14 @@ extent bytes_of(const geometry& shape, std::uint64_t chunk, const block_run& run
     return {begin, std::min(end, shape.chunk(chunk).length) - begin};
 }
 
+bool overlaps(const geometry& shape, const chunk_data& data, const extent_set& with) {
+    const std::uint64_t begin = shape.chunk(data.chunk).offset;
+    return std::any_of(data.runs.begin(), data.runs.end(), [&](const block_run& run) {
+        const extent range = bytes_of(shape, data.chunk, run);
+        return with.overlaps({begin + range.offset, range.length});
+    });
+}
+
 std::uint64_t payload_bytes(const geometry& shape, std::uint64_t chunk, const std::vector<block_run>& runs) noexcept {
     std::uint64_t total = 0;
     for (const block_run& run : runs)

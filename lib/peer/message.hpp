@@ -158,6 +158,9 @@ struct chunk_data {
 /// A run's bytes within its chunk.
 extent bytes_of(const geometry& shape, std::uint64_t chunk, const block_run& run) noexcept;
 
+/// Whether a run, of zeroes or not, lies in these parts of the disk, if only with a byte.
+bool overlaps(const geometry& shape, const chunk_data& data, const extent_set& with);
+
 /// Of all runs that are not zero: what a wire carries.
 std::uint64_t payload_bytes(const geometry& shape, std::uint64_t chunk, const std::vector<block_run>& runs) noexcept;
 

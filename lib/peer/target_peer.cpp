@@ -376,16 +376,6 @@ bool target_peer::valid_runs(const chunk_data& data) const {
                                                                     : shape_.chunk(data.chunk).length));
 }
 
-// Here what is skipped counts as zero, so that a digest says nothing of zeroes that a run would write there.
-bool target_peer::stays_within(const chunk_data& data, const extent_set& skipped) const {
-    if (skipped.empty()) return true;
-    const std::uint64_t begin = shape_.chunk(data.chunk).offset;
-    return std::none_of(data.runs.begin(), data.runs.end(), [&](const block_run& run) {
-        const extent range = bytes_of(shape_, data.chunk, run);
-        return skipped.overlaps({begin + range.offset, range.length});
-    });
-}
-
 void target_peer::take(chunk_data&& what) {
     if (mode_ != session_mode::sync) return violation("data where nothing is to be written");
     if (what.chunk >= next_chunk_ || !valid_runs(what)) return violation("data that does not fit its chunk");
@@ -404,7 +394,8 @@ void target_peer::take(chunk_data&& what) {
         at->second.value = zero_->chunk(what.chunk);
     }
     pending_chunk& state = at->second;
-    if (!stays_within(what, state.skipped)) return violation("data for what it said it would leave alone");
+    // What is skipped counts as zero: a digest says nothing of zeroes that a run would write there.
+    if (overlaps(shape_, what, state.skipped)) return violation("data for what it said it would leave alone");
     if (state.at == stage::asked_again) {
         state.again = true;
         --asked_again_;

@@ -141,7 +141,6 @@ private:
     bool writing_allowed();
     void forget_own_runs(std::uint64_t below);
     bool valid_runs(const chunk_data& data) const;
-    bool stays_within(const chunk_data& data, const extent_set& skipped) const;
     void note_difference(bool differs);
     std::vector<digest_cut> cuts_of(std::uint64_t chunk, const pending_chunk& state) const;
     void send_credit();

@@ -4,6 +4,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -18,7 +19,7 @@ class one_at_a_time {
 public:
     explicit one_at_a_time(worker_executor workers) : workers_(std::move(workers)) {}
 
-    /// Jobs run in the order in which they come: the first at once, within this call, those that come meanwhile on the workers.
+    /// Jobs run in the order in which they come: the first at once, within this call, those that come meanwhile after it or on the workers.
     /// A job must not throw. `owner` keeps alive what they and this lie in. Throws `std::bad_alloc`; then it is not run.
     void run(std::function<void()> job, const std::shared_ptr<const void>& owner) {
         {
@@ -31,8 +32,12 @@ public:
     }
 
 private:
-    // One job for each task of the workers: what a job has posted is not to wait for all the jobs behind it.
+    // What a job has posted may wait for this thread, so it is not to wait for all the jobs behind it: for a moment of them.
+    // Measured: with 2 ms, too, W1 over 1 Gbit/s loses some percent, since the next job then queues behind reads.
+    static constexpr std::chrono::milliseconds moment{20};
+
     void go_on(const std::shared_ptr<const void>& owner) noexcept {
+        const auto begin = std::chrono::steady_clock::now();
         for (;;) {
             run_next();
             {
@@ -40,6 +45,7 @@ private:
                 busy_ = !jobs_.empty();
                 if (!busy_) return;
             }
+            if (std::chrono::steady_clock::now() - begin < moment) continue;
             try {
                 return boost::asio::post(workers_, [this, owner] { go_on(owner); });
             } catch (...) {

@@ -198,8 +198,7 @@ bool channel::begin_batch(const frame_header& header, std::span<const std::byte>
 
     body_left_ = direct_destination(incoming_->what);
     if (body_left_.empty() && sizes->body_bytes != 0) {
-        const bool large = sizes->body_bytes > batch_raw_bytes_max / 2;
-        incoming_->body = large ? bodies_->take() : bodies_->take(sizes->body_bytes);
+        incoming_->body = bodies_->take();  // a whole one, however small: there are few, and those are used again
         body_left_ = incoming_->body.bytes().first(sizes->body_bytes);
     }
     if (body_left_.empty())

@@ -4,6 +4,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <thread>
@@ -15,6 +16,8 @@
 namespace {
 
 using namespace reprotect;
+
+constexpr std::chrono::milliseconds a_long_time{40};  // for a job: the next is for the workers
 
 struct turns {
     boost::asio::thread_pool workers{2};
@@ -50,7 +53,7 @@ TEST_CASE("jobs run one at a time, each once, in the order in which they came", 
     }
 }
 
-TEST_CASE("who finds a job under way comes back at once, and who is at it does his own alone", "[sync]") {
+TEST_CASE("who finds a job under way comes back at once, and who is long at it does his own alone", "[sync]") {
     const auto it = std::make_shared<turns>();
     std::promise<void> begun, may_end, first_came_back;
     std::atomic<bool> second_ran = false;
@@ -72,6 +75,7 @@ TEST_CASE("who finds a job under way comes back at once, and who is at it does h
         },
         it);
     CHECK_FALSE(second_ran);
+    std::this_thread::sleep_for(a_long_time);
     may_end.set_value();
     first.join();
     it->workers.join();
@@ -92,6 +96,7 @@ TEST_CASE("jobs that wait keep alive what they lie in, and what ran is let go", 
     std::atomic<bool> ran = false, kept = false, let_go = false;
     it->turn.run(
         [&, held] {
+            std::this_thread::sleep_for(a_long_time);
             it->turn.run(
                 [&] {
                     may_end.get_future().wait();
