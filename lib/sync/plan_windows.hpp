@@ -22,8 +22,8 @@ struct windows {
 };
 
 inline constexpr unsigned buffers_a_read = 3;  // guessed
-inline constexpr unsigned buffers_a_read_far =
-    5;  // measured: 1 Gbit/s with 100 ms is filled to 92 to 95%, and to 88 to 90% with 3
+// Measured: 5% changed over 1 Gbit/s with 100 ms fills some 2% more of the link than with 3, medians of three runs.
+inline constexpr unsigned buffers_a_read_far = 5;
 
 windows plan_windows(const sync_options& options, bool whole_chunk_scratch, unsigned buffers_per_read = buffers_a_read);
 

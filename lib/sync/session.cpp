@@ -196,7 +196,7 @@ void session::open_target(const geometry& shape) {
         theirs.egress_max = egress_max_.value_or(0);
         far_->link->set_shape(shape, pool_);
     }
-    if (target_->properties().one_writer) in_turn_.emplace(workers_);
+    if (target_->properties().one_writer) in_turn_.emplace();
     target_peer_.emplace(std::move(theirs));
 }
 
@@ -306,7 +306,7 @@ bool session::write_in_turn(const std::shared_ptr<action>& what) {
             post_answer(side::target, std::move(result));
         };
         if (checked->is_right())
-            in_turn_->run(finish, shared_from_this());
+            in_turn_->run(finish);
         else
             finish();
         return true;
@@ -325,12 +325,11 @@ bool session::write_in_turn(const std::shared_ptr<action>& what) {
             }
             post_answer(side::target, std::move(*result));
         };
-        in_turn_->run(finish, shared_from_this());
+        in_turn_->run(finish);
         return true;
     }
     if (!std::holds_alternative<punch>(*what)) return false;
-    in_turn_->run([this, what, &worker] { post_answer(side::target, worker.perform(std::move(*what))); },
-                  shared_from_this());
+    in_turn_->run([this, what, &worker] { post_answer(side::target, worker.perform(std::move(*what))); });
     return true;
 }
 

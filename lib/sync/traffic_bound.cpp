@@ -59,8 +59,7 @@ std::uint64_t back_window(const sync_options& options) {
 
 std::uint64_t data_window(const sync_options& options) {
     const windows window = plan_windows(options, false);
-    return std::min(window.buffers * options.chunk_bytes,
-                    std::max<std::uint64_t>(data_bytes_max, options.chunk_bytes)) +
+    return window.buffers * std::uint64_t{options.chunk_bytes} +
            std::max(window.buffers, window.digest_entries) * bytes_of_chunk(options) + beside_bytes;
 }
 

@@ -66,6 +66,11 @@ void worker_pool::push(std::unique_ptr<task> what) {
 void worker_pool::tend() {
     const std::lock_guard lock(mutex_);
     if (std::exchange(ended_, 0) == 0 && !queue_.empty() && idle_ == 0) add_thread();
+    // A worker that queued a task and went on with long work of its own does not come for it.
+    if (!queue_.empty() && idle_ > waking_) {
+        ++waking_;
+        wanted_.notify_one();
+    }
 }
 
 // Where the system gives no more threads, those that there are must do.

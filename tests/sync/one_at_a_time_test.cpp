@@ -1,10 +1,7 @@
 // Jobs that many threads give: each runs once, none beside another, and nobody waits for one.
 #include <catch2/catch.hpp>
 
-#include <boost/asio/thread_pool.hpp>
-
 #include <atomic>
-#include <chrono>
 #include <future>
 #include <memory>
 #include <thread>
@@ -17,15 +14,8 @@ namespace {
 
 using namespace reprotect;
 
-constexpr std::chrono::milliseconds a_long_time{40};  // for a job: the next is for the workers
-
-struct turns {
-    boost::asio::thread_pool workers{2};
-    one_at_a_time turn{workers.get_executor()};
-};
-
 TEST_CASE("jobs run one at a time, each once, in the order in which they came", "[sync]") {
-    const auto it = std::make_shared<turns>();
+    one_at_a_time turn;
     constexpr int givers = 4, each = 500;
     std::vector<std::pair<int, int>> ran;  // guarded by the turn alone
     std::atomic<int> inside = 0;
@@ -34,16 +24,13 @@ TEST_CASE("jobs run one at a time, each once, in the order in which they came", 
     for (int giver = 0; giver < givers; ++giver)
         threads.emplace_back([&, giver] {
             for (int i = 0; i < each; ++i)
-                it->turn.run(
-                    [&, giver, i] {
-                        if (inside.fetch_add(1) != 0) overlapped = true;
-                        ran.emplace_back(giver, i);
-                        inside.fetch_sub(1);
-                    },
-                    it);
+                turn.run([&, giver, i] {
+                    if (inside.fetch_add(1) != 0) overlapped = true;
+                    ran.emplace_back(giver, i);
+                    inside.fetch_sub(1);
+                });
         });
     for (std::thread& one : threads) one.join();
-    it->workers.join();
     CHECK_FALSE(overlapped);
     REQUIRE(ran.size() == givers * each);
     std::vector<int> next(givers, 0);
@@ -53,68 +40,32 @@ TEST_CASE("jobs run one at a time, each once, in the order in which they came", 
     }
 }
 
-TEST_CASE("who finds a job under way comes back at once, and who is long at it does his own alone", "[sync]") {
-    const auto it = std::make_shared<turns>();
-    std::promise<void> begun, may_end, first_came_back;
-    std::atomic<bool> second_ran = false;
+TEST_CASE("who finds a job under way leaves his own to whoever is at it", "[sync]") {
+    one_at_a_time turn;
+    std::promise<void> begun, may_end;
+    std::thread::id second_ran_on;
     std::thread first([&] {
-        it->turn.run(
-            [&] {
-                begun.set_value();
-                may_end.get_future().wait();
-            },
-            it);
-        first_came_back.set_value();
+        turn.run([&] {
+            begun.set_value();
+            may_end.get_future().wait();
+        });
     });
     begun.get_future().wait();
-    auto came_back = first_came_back.get_future();
-    it->turn.run(
-        [&] {
-            came_back.wait();  // would wait for ever on the first one's thread
-            second_ran = true;
-        },
-        it);
-    CHECK_FALSE(second_ran);
-    std::this_thread::sleep_for(a_long_time);
+    turn.run([&] { second_ran_on = std::this_thread::get_id(); });  // comes back at once
+    const std::thread::id first_id = first.get_id();
     may_end.set_value();
     first.join();
-    it->workers.join();
-    CHECK(second_ran);
+    CHECK(second_ran_on == first_id);
 }
 
-TEST_CASE("jobs that wait keep alive what they lie in, and what ran is let go", "[sync]") {
-    boost::asio::thread_pool workers(1);
-    struct owner {
-        explicit owner(boost::asio::thread_pool& on) : turn(on.get_executor()) {}
-        one_at_a_time turn;
-    };
-    auto it = std::make_shared<owner>(workers);
-    const std::weak_ptr<owner> seen = it;
-    std::promise<void> may_end;
+TEST_CASE("what a job holds is let go before the next one begins", "[sync]") {
+    one_at_a_time turn;
     auto held = std::make_shared<int>(0);
-    const std::weak_ptr<int> held_seen = held;
-    std::atomic<bool> ran = false, kept = false, let_go = false;
-    it->turn.run(
-        [&, held] {
-            std::this_thread::sleep_for(a_long_time);
-            it->turn.run(
-                [&] {
-                    may_end.get_future().wait();
-                    kept = !seen.expired();
-                    let_go = held_seen.expired();
-                    ran = true;
-                },
-                it);
-        },
-        it);
-    held.reset();
-    it.reset();
-    may_end.set_value();
-    workers.join();
-    CHECK(ran);
-    CHECK(kept);
+    const std::weak_ptr<int> seen = held;
+    bool let_go = false;
+    turn.run(
+        [&turn, &let_go, seen, held = std::move(held)] { turn.run([&let_go, seen] { let_go = seen.expired(); }); });
     CHECK(let_go);
-    CHECK(seen.expired());
 }
 
 }  // namespace

@@ -85,6 +85,19 @@ TEST_CASE("a task that a worker queues is run, though nobody is woken for it", "
     CHECK(ended.get_future().wait_for(10s) == std::future_status::ready);
 }
 
+TEST_CASE("a task that a worker queues does not wait for the end of the one that queued it", "[sync]") {
+    worker_pool pool(4);
+    std::promise<void> ran;
+    std::promise<bool> ended;
+    boost::asio::post(pool.get_executor(), [&] {
+        boost::asio::post(pool.get_executor(), [&] { ran.set_value(); });
+        ended.set_value(ran.get_future().wait_for(10s) == std::future_status::ready);
+    });
+    std::future<bool> in_time = ended.get_future();
+    while (in_time.wait_for(1ms) != std::future_status::ready) pool.tend();
+    CHECK(in_time.get());
+}
+
 TEST_CASE("a strand on the pool runs one task at a time, in order", "[sync]") {
     worker_pool pool(4);
     boost::asio::strand<boost::asio::any_io_executor> strand(pool.get_executor());
