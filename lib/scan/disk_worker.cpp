@@ -71,7 +71,7 @@ event disk_worker::perform(action&& what) const noexcept {
         if (auto* query = std::get_if<query_allocation>(&what))
             return allocation_known{disk_.allocation(query->within, runs_per_query)};
         if (auto* chunk = std::get_if<read_chunk>(&what)) return read(*chunk);
-        if (auto* chunk = std::get_if<apply_chunk>(&what)) return apply(std::move(*chunk));
+        if (auto* chunk = std::get_if<apply_chunk>(&what)) return perform(check(std::move(*chunk)));
         if (auto* chunk = std::get_if<read_proof>(&what)) return read_again(*chunk);
         if (auto* holes = std::get_if<punch>(&what)) {
             punched result;
@@ -190,10 +190,6 @@ chunk_applied disk_worker::write(const apply_chunk& what, chunk_applied&& checke
         }
     }
     return std::move(checked);
-}
-
-chunk_applied disk_worker::apply(apply_chunk&& what) const {
-    return write(what, digest_of(what));
 }
 
 checked_chunk disk_worker::check(apply_chunk&& what) const noexcept {

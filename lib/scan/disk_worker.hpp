@@ -37,7 +37,6 @@ public:
     event perform(checked_chunk&& what) const noexcept;
 
     chunk_read read(const read_chunk& what) const;
-    chunk_applied apply(apply_chunk&& what) const;
     proof_read read_again(const read_proof& what) const;
 
     static constexpr std::size_t piece_bytes = 256 * 1024;  // measured: stays in a 1 MiB L2 between pread and digest

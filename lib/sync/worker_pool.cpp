@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "reprotect/error.hpp"
@@ -88,9 +89,11 @@ void worker_pool::add_thread() {
 void worker_pool::work() {
     this_worker = {this, false};
     int slept_in_turn = 0;
+    std::optional<long> before;  // of the task before it, where this thread did not sleep for want of one
     std::unique_lock lock(mutex_);
     for (;;) {
         while (queue_.empty() && !stopping_) {
+            before.reset();
             ++idle_;
             wanted_.wait(lock);
             --idle_;
@@ -101,10 +104,11 @@ void worker_pool::work() {
         queue_.pop_front();
         lock.unlock();
         this_worker.queued_one = false;
-        const long before = sleeps();
+        if (!before) before = sleeps();
         next->run();
         next.reset();
-        const bool slept = sleeps() != before;
+        const long after = sleeps();
+        const bool slept = after != std::exchange(before, after);
         lock.lock();
         ++ended_;
         slept_in_turn = slept ? slept_in_turn + 1 : std::max(0, slept_in_turn - 1);
