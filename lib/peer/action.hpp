@@ -17,8 +17,8 @@ namespace reprotect {
 
 // ---- actions ----
 
-/// Hand a message to the channel. For a `chunk_data` with a payload the driver says `payload_released` once this side no
-/// longer holds its buffer.
+/// Hand a message to the channel. Of payloads the driver says with `payload_released` when this side no longer holds their
+/// buffers.
 struct send {
     message what;
 };
@@ -34,9 +34,14 @@ struct read_chunk {
     std::uint64_t chunk = 0;
     extent_set data;
     extent_set punch;
-    bool keep_bytes = false;  ///< the answer carries the chunk's buffer; outside of `data` it holds anything
-    bool want_proof = false;  ///< the answer carries the SHA-256 of the chunk, zero outside of `data`
-    bool again = false;  ///< only `data` is read, for blocks evicted before; other blocks' digests are not computed
+    bool keep_bytes = false;       ///< the answer carries the chunk's buffer; outside of `data` it holds anything
+    std::optional<digest> unless;  ///< if this is the chunk's digest, no bytes are kept
+    /// The other side's: if not empty, only the bytes of blocks that differ from them and are not zero are kept, packed.
+    std::vector<digest_cut> cuts;
+    bool want_proof =
+        false;  ///< the answer carries the SHA-256 of the chunk, zero outside of `data`; there are no `cuts`
+    /// Only `data` is read, for blocks evicted before, and kept packed; other blocks' digests are not computed.
+    bool again = false;
 };
 
 /// Give ranges back where the source has holes. Answer: `punched`.
@@ -92,6 +97,7 @@ struct chunk_read {
     digest value;
     digest proof;
     buffer bytes;
+    bool packed = false;  ///< the bytes that are kept follow each other, from the buffer's beginning on
     std::uint64_t read_bytes = 0;
     std::uint64_t deallocated_bytes = 0;
     bool again = false;
@@ -125,7 +131,10 @@ struct proof_read {
     digest value;
 };
 
-struct payload_released {};
+/// To a source: payloads whose buffers had so many bytes are no longer held.
+struct payload_released {
+    std::uint64_t bytes = 0;
+};
 
 /// To a source: payloads of so many bytes in all may be sent; more will be allowed, or a stop follows.
 struct payload_allowed {

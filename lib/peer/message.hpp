@@ -145,14 +145,14 @@ struct block_run {
     bool zero = false;  ///< no payload: they read as zeroes
 };
 
-/// All of a chunk's changes. `payload` is the source's chunk buffer (bytes at their place in the chunk, only the runs valid);
-/// a wire carries the runs' bytes alone, and there it is `packed`. `value` is the source's digest of the whole chunk.
+/// All of a chunk's changes. `payload` is the source's chunk buffer (bytes at their place in the chunk, only the runs valid)
+/// or `packed`, as a wire carries it. `value` is the source's digest of the whole chunk.
 struct chunk_data {
     std::uint64_t chunk = 0;
     std::vector<block_run> runs;
     buffer payload;
     digest value;
-    bool packed = false;  ///< the runs' bytes follow each other, nothing else is in the payload
+    bool packed = false;  ///< the runs' bytes follow each other, from the payload's beginning on
 };
 
 /// A run's bytes within its chunk.

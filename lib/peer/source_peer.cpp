@@ -209,7 +209,9 @@ bool source_peer::may_describe() noexcept {
 }
 
 bool source_peer::may_read() const noexcept {
-    return reads_ < config_.reads_max && (config_.mode != session_mode::sync || buffers_ < config_.buffers_max);
+    // While a chunk is read, it takes a whole buffer.
+    const std::uint64_t others_max = (config_.buffers_max - 1) * config_.shape.chunk_bytes;
+    return reads_ < config_.reads_max && (config_.mode != session_mode::sync || buffer_bytes_ <= others_max);
 }
 
 void source_peer::advance_entries() {
@@ -258,9 +260,12 @@ void source_peer::emit_read(std::uint64_t chunk, pending_chunk& state, extent_se
     read.keep_bytes = config_.mode == session_mode::sync;
     read.want_proof = config_.reread;
     read.again = again;
+    if (read.keep_bytes && !again) {
+        read.unless = state.target_value;
+        if (!config_.reread) read.cuts = state.cuts;
+    }
     state.at = again ? stage::rereading : stage::reading;
-    state.has_buffer = read.keep_bytes;
-    buffers_ += read.keep_bytes ? 1 : 0;
+    if (read.keep_bytes) count_buffer(state, config_.shape.chunk_bytes);
     ++reads_;
     actions_.emplace_back(std::move(read));
 }
@@ -271,6 +276,8 @@ void source_peer::on(chunk_read&& what) {
     pending_chunk& state = at->second;
     --reads_;
     state.bytes = std::move(what.bytes);
+    state.packed = what.packed;
+    count_buffer(state, state.bytes.bytes().size());
     if (state.at == stage::reading) {
         counts_.read += what.read_bytes;
         state.blocks = std::move(what.blocks);
@@ -430,11 +437,9 @@ void source_peer::advance_ready() {
         chunk_data out;
         out.chunk = chunk;
         out.runs = std::move(state.changed);
-        out.payload = std::move(state.bytes);
+        out.packed = state.packed;
+        out.payload = std::move(state.bytes);  // counted until `payload_released`
         out.value = state.value;
-        // From here the buffer is the channel's; `payload_released` gives it back to the count.
-        if (!out.payload && state.has_buffer) --buffers_;
-        state.has_buffer = false;
         ++data_sent_;
         bytes_sent_ += payload;
         emit(std::move(out));
@@ -458,9 +463,9 @@ void source_peer::regroup(std::uint64_t chunk, pending_chunk& state) {
         drop_buffer(state);
 }
 
-void source_peer::on(payload_released&&) {
-    REPROTECT_ASSERT(buffers_ > 0);
-    --buffers_;
+void source_peer::on(payload_released&& what) {
+    REPROTECT_ASSERT(what.bytes <= buffer_bytes_);
+    buffer_bytes_ -= what.bytes;
 }
 
 void source_peer::on(payload_allowed&& what) {
@@ -468,10 +473,14 @@ void source_peer::on(payload_allowed&& what) {
     bounded_ = true;
 }
 
+void source_peer::count_buffer(pending_chunk& state, std::uint64_t bytes) noexcept {
+    buffer_bytes_ = buffer_bytes_ - state.buffer_bytes + bytes;
+    state.buffer_bytes = bytes;
+}
+
 void source_peer::drop_buffer(pending_chunk& state) {
     state.bytes = {};
-    if (state.has_buffer) --buffers_;
-    state.has_buffer = false;
+    count_buffer(state, 0);
 }
 
 void source_peer::decide(pending_map::iterator at) {

@@ -39,7 +39,7 @@ struct source_config {
     std::string generation;
     bool takes_generation = true;    ///< the target's user may name it instead
     std::uint64_t reads_max = 16;    ///< reads in flight
-    std::uint64_t buffers_max = 32;  ///< chunks whose bytes are in memory, being read or sent included
+    std::uint64_t buffers_max = 32;  ///< memory for the bytes of so many chunks, being read or sent included
     std::uint64_t digest_entries = 4096;
     bool keep_differential = false;
 };
@@ -95,7 +95,8 @@ private:
         digest value;
         std::vector<block_run> changed;
         buffer bytes;
-        bool has_buffer = false;  // counted in buffers_
+        bool packed = false;             // those of the changed blocks only, one after the other
+        std::uint64_t buffer_bytes = 0;  // of the buffer that it has, or will have when it was read
     };
     using pending_map = std::map<std::uint64_t, pending_chunk>;
 
@@ -141,6 +142,7 @@ private:
     void find_changes(pending_map::iterator at);
     void record_changes(std::uint64_t chunk, const pending_chunk& state);
     void decide(pending_map::iterator at);
+    void count_buffer(pending_chunk& state, std::uint64_t bytes) noexcept;
     void drop_buffer(pending_chunk& state);
     bool is_wanted(std::uint64_t chunk, std::uint32_t block) const;
     void add_changed_since(pending_chunk& state, const std::vector<digest>& now);
@@ -183,7 +185,7 @@ private:
     std::deque<std::uint64_t> to_reread_;
     std::deque<std::uint64_t> ready_;
     std::uint64_t reads_ = 0;
-    std::uint64_t buffers_ = 0;
+    std::uint64_t buffer_bytes_ = 0;  // of all chunks, and of what was sent and is not released
     std::uint64_t held_ = 0;
     std::uint64_t data_sent_ = 0;
     std::uint64_t data_granted_ = 0;

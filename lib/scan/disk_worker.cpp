@@ -1,5 +1,7 @@
-// A chunk is read in pieces that fit the second-level cache, and each piece is digested right after it was read. Where the
-// bytes are wanted afterwards they land at their place in a pooled buffer; where they are not, every piece uses the same small one.
+// A chunk is read in pieces that fit the second-level cache, and each piece is digested right after it was read. Where all its
+// bytes are wanted afterwards they land at their place in a pooled buffer; where none are, every piece uses the same small one.
+// Where it shows block by block which are, a piece is read right behind those that are kept so far: where nothing changed, each
+// piece lies where the one before it lay, and where all did, nothing is moved.
 #include "scan/disk_worker.hpp"
 
 #include <algorithm>
@@ -34,6 +36,10 @@ std::span<std::byte> scratch(std::size_t bytes) {
         memory.size = bytes;
     }
     return {memory.data, bytes};
+}
+
+constexpr std::uint64_t aligned(std::uint64_t offset) {
+    return (offset + buffer_pool::alignment - 1) / buffer_pool::alignment * buffer_pool::alignment;
 }
 
 bool all_zero(std::span<const std::byte> data) {
@@ -113,6 +119,8 @@ chunk_read disk_worker::read(const read_chunk& what) const {
 
     result.blocks.resize(count, zero_.block(what.chunk, 0));
     if (count != 0) result.blocks[count - 1] = zero_.block(what.chunk, count - 1);
+    const bool packs = what.keep_bytes && (what.again || !what.cuts.empty());
+    REPROTECT_ASSERT(what.cuts.empty() || (what.cuts.size() == count && !what.want_proof));
     const bool placed = what.keep_bytes || what.want_proof;
     std::span<std::byte> bytes;
     if (what.keep_bytes) {
@@ -128,25 +136,51 @@ chunk_read disk_worker::read(const read_chunk& what) const {
     // One large transfer where nothing is cached anyway.
     const std::size_t piece_max =
         disk_.properties().direct ? shape_.chunk_bytes : std::min<std::size_t>(piece_bytes, shape_.chunk_bytes);
+    std::uint64_t packed_to = 0;
     for (const extent& range : what.data) {
         for (std::uint64_t at = range.offset; at < range.end();) {
             const extent piece{at, std::min<std::uint64_t>(piece_max, range.end() - at)};
             const std::uint64_t begin = at - whole.offset;
+            const std::uint64_t place = packs ? std::min(aligned(packed_to), begin) : begin;
             const std::span<std::byte> into =
-                placed ? bytes.subspan(begin, piece.length) : scratch(piece_max).first(piece.length);
+                placed ? bytes.subspan(place, piece.length) : scratch(piece_max).first(piece.length);
             read_range(piece, into);
             for (std::uint64_t done = 0; done < piece.length; done += shape_.block_bytes) {
                 const std::uint64_t length = std::min<std::uint64_t>(shape_.block_bytes, piece.length - done);
-                result.blocks[(begin + done) / shape_.block_bytes] = digests_->bytes(into.subspan(done, length));
+                const auto block = static_cast<std::uint32_t>((begin + done) / shape_.block_bytes);
+                const digest value = result.blocks[block] = digests_->bytes(into.subspan(done, length));
+                if (!packs || (!what.again && !is_to_be_sent(what, block, value))) continue;
+                if (packed_to != place + done) std::memmove(bytes.data() + packed_to, into.data() + done, length);
+                packed_to += length;
             }
             at = piece.end();
         }
         result.read_bytes += intersect(range, {0, readable_bytes_}).length;
     }
+    if (packs) pack(result, packed_to);
     if (what.again) return result;
     result.value = digests_->chunk(whole.length, result.blocks);
     if (what.want_proof) result.proof = sha256_128(bytes);
+    if (what.unless == result.value) result.bytes = {};
     return result;
+}
+
+// By the rule of the source's peer, which counts on it.
+bool disk_worker::is_to_be_sent(const read_chunk& what, std::uint32_t block, const digest& value) const {
+    return what.cuts[block] != cut(value) && value != zero_.block(what.chunk, block);
+}
+
+// Only so many bytes at the buffer's beginning are kept.
+void disk_worker::pack(chunk_read& what, std::uint64_t bytes) const {
+    what.packed = true;
+    buffer whole = std::move(what.bytes);
+    if (bytes == 0) return;
+    if (bytes > whole.bytes().size() / 2) {
+        what.bytes = std::move(whole);
+        return;
+    }
+    what.bytes = pool_->take(bytes);
+    std::memcpy(what.bytes.bytes().data(), whole.bytes().data(), bytes);
 }
 
 // What the chunk will have, from our own block digests and the bytes that came. Where it is wrong, our own go back.

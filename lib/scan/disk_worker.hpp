@@ -42,6 +42,8 @@ public:
     static constexpr std::size_t piece_bytes = 256 * 1024;  // measured: stays in a 1 MiB L2 between pread and digest
 
 private:
+    bool is_to_be_sent(const read_chunk& what, std::uint32_t block, const digest& value) const;
+    void pack(chunk_read& what, std::uint64_t bytes) const;
     chunk_applied digest_of(apply_chunk& what) const;
     chunk_applied write(const apply_chunk& what, chunk_applied&& checked) const;
     std::uint64_t give_back(extent range) const;

@@ -115,10 +115,10 @@ void session::on_frame(session_frame&& what) {
     conclude_when_idle();
 }
 
-void session::on_payload_released() {
+void session::on_payload_released(std::uint64_t bytes) {
     if (!source_peer_) return;
     guarded([&] {
-        events_.push_back({side::source, payload_released{}});
+        events_.push_back({side::source, payload_released{bytes}});
         exchange();
     });
 }

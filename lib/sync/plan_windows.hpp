@@ -4,10 +4,11 @@
 //   digests   2 x window x (chunk / block) x 16 bytes  the target's block digests until the verdict, the source's while it asks
 //   buffers   count x chunk                            chunks being read, held for block digests, or being written
 //
-// An eighth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 3 x depth,
-// or 5 of a source whose target is far: where much has changed they are full of what is to be sent, and the rest of the disk
-// is to be read meanwhile). Digest maps come on top, 16 bytes a chunk with data on each side, and over a connection the bodies
-// of batches: 1 MiB for each that is being made, sent, received or unpacked.
+// A twelfth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 3 x depth).
+// Measured, 5% changed over 1 Gbit/s with 100 ms: with a third less or a half more of either the link is less full, since a
+// side that runs further ahead takes the cores, and finds less of what it comes back to in the caches.
+// Digest maps come on top, 16 bytes a chunk with data on each side, and over a connection the bodies of batches: 1 MiB for
+// each that is being made, sent, received or unpacked.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +22,6 @@ struct windows {
     std::uint64_t buffers = 1;
 };
 
-inline constexpr unsigned buffers_a_read = 3;  // guessed
-// Measured: 5% changed over 1 Gbit/s with 100 ms fills some 2% more of the link than with 3, medians of three runs.
-inline constexpr unsigned buffers_a_read_far = 5;
-
-windows plan_windows(const sync_options& options, bool whole_chunk_scratch, unsigned buffers_per_read = buffers_a_read);
+windows plan_windows(const sync_options& options, bool whole_chunk_scratch);
 
 }  // namespace reprotect

@@ -28,10 +28,13 @@ error with_name(error why, const std::string& target) {
     return error(why.kind(), "verification of " + target + " failed" + place + ": " + why.what(), std::move(detail));
 }
 
-bool holds_payload(const action& what) noexcept {
+std::uint64_t payload_buffer_bytes(const action& what) noexcept {
     const auto* apply = std::get_if<apply_chunk>(&what);
-    return apply && apply->data.payload;
+    return apply ? apply->data.payload.bytes().size() : 0;
 }
+
+// What a disk may be behind at most where the cores are short. Guessed: slow ones write it in one or two seconds.
+constexpr std::uint64_t unwritten_bytes_max = 8 * device::writeback_bytes;
 
 constexpr std::size_t index(side value) noexcept {
     return static_cast<std::size_t>(value);
@@ -130,7 +133,7 @@ void session::open_source() {
     const sync_options& options = request_.options;
     const bool reread = options.verify == verify_level::reread && mode_ == session_mode::sync;
     const bool direct = request_.source->properties().direct || (target_ && target_->properties().direct);
-    const windows window = plan_windows(options, reread || direct, far_ ? buffers_a_read_far : buffers_a_read);
+    const windows window = plan_windows(options, reread || direct);
     source_config ours;
     ours.mode = mode_;
     ours.shape = {request_.source->size(), options.chunk_bytes, options.block_bytes};
@@ -285,10 +288,10 @@ void session::carry_out(side from, const std::shared_ptr<action>& what) {
             return post_answer(from, action_failed{caught_error(target_->name())});
         }
     }
-    const bool carries_payload = !far_ && holds_payload(*what);
+    const std::uint64_t carried_bytes = far_ ? 0 : payload_buffer_bytes(*what);
     event result = worker.perform(std::move(*what));
     *what = finished{};  // frees the payload's buffer before the source may count on it
-    if (carries_payload) post_answer(side::source, payload_released{});
+    if (carried_bytes != 0) post_answer(side::source, payload_released{carried_bytes});
     post_answer(from, std::move(result));
 }
 
@@ -297,12 +300,12 @@ void session::carry_out(side from, const std::shared_ptr<action>& what) {
 bool session::write_in_turn(const std::shared_ptr<action>& what) {
     const disk_worker& worker = *workers_of_[index(side::target)];
     if (auto* apply = std::get_if<apply_chunk>(&*what)) {
-        const bool carries_payload = !far_ && holds_payload(*what);
+        const std::uint64_t carried_bytes = far_ ? 0 : payload_buffer_bytes(*what);
         auto checked = std::make_shared<checked_chunk>(worker.check(std::move(*apply)));  // copyable, as above
-        const auto finish = [this, carries_payload, checked, &worker] {
+        const auto finish = [this, carried_bytes, checked, &worker] {
             event result = worker.perform(std::move(*checked));
             *checked = {};
-            if (carries_payload) post_answer(side::source, payload_released{});
+            if (carried_bytes != 0) post_answer(side::source, payload_released{carried_bytes});
             post_answer(side::target, std::move(result));
         };
         if (checked->is_right())
@@ -365,10 +368,18 @@ void session::drain() {
     });
 }
 
-// The disk begins to write while the sync goes on.
+// The disk begins to write while the sync goes on. Where a far source waits and the cores are short, that waits: it takes them
+// from what the link carries, while in the flush at the end they have nothing else to do.
 void session::write_back() {
-    if (unwritten_bytes_ < device::writeback_bytes || std::exchange(writing_back_, true)) return;
+    if (unwritten_bytes_ < write_back_at_ || writing_back_) return;
+    const bool is_short = core_pressure_.is_high();
+    if (far_ && is_short && unwritten_bytes_ < unwritten_bytes_max) {
+        write_back_at_ = unwritten_bytes_ + device::writeback_bytes;
+        return;
+    }
+    writing_back_ = true;
     unwritten_bytes_ = 0;
+    write_back_at_ = device::writeback_bytes;
     boost::asio::post(workers_, [self = shared_from_this()] {
         self->target_->begin_writeback();
         boost::asio::post(self->strand_, [self] {

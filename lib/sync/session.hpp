@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/core_pressure.hpp"
 #include "peer/source_peer.hpp"
 #include "peer/target_peer.hpp"
 #include "reprotect/executor.hpp"
@@ -97,7 +98,7 @@ private:
     // The far side (far_session.cpp).
     void on_message(message&& what) override;
     void on_frame(session_frame&& what) override;
-    void on_payload_released() override;
+    void on_payload_released(std::uint64_t bytes) override;
     void on_batch_encoded() override;
     void on_received() override;
     void on_lost(const error& why) override;
@@ -161,7 +162,9 @@ private:
     std::array<std::unique_ptr<disk_worker>, 2> workers_of_;
     std::optional<one_at_a_time> in_turn_;  // writes to a target with `one_writer`
     std::uint64_t unwritten_bytes_ = 0;     // that may still be in the target's cache alone
+    std::uint64_t write_back_at_ = device::writeback_bytes;
     bool writing_back_ = false;
+    core_pressure core_pressure_;
     std::deque<answer> events_;  // on the strand
     std::array<bool, 2> done_sides_{};
     std::size_t in_flight_ = 0;

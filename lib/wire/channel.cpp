@@ -70,11 +70,11 @@ void channel::start(channel_user& user) {
 void channel::set_shape(const geometry& shape, std::shared_ptr<buffer_pool> pool) {
     shape_ = shape;
     reader_.emplace(shape, std::move(pool));
-    builder_.emplace(shape, [weak = weak_from_this()] {
+    builder_.emplace(shape, [weak = weak_from_this()](std::size_t bytes) {
         const auto self = weak.lock();
         if (!self) return;
-        boost::asio::post(self->strand_, [self] {
-            ++self->releases_;
+        boost::asio::post(self->strand_, [self, bytes] {
+            self->released_bytes_ += bytes;
             self->release_payloads();
         });
     });

@@ -51,8 +51,8 @@ class channel_user {
 public:
     virtual void on_message(message&& what) = 0;
     virtual void on_frame(session_frame&& what) = 0;
-    /// This side holds the buffer of one chunk that was sent no longer.
-    virtual void on_payload_released() = 0;
+    /// This side no longer holds buffers of chunks that were sent, of so many bytes.
+    virtual void on_payload_released(std::uint64_t bytes) = 0;
     /// A batch has its size on the wire now: `sent_at_most` may have become less.
     virtual void on_batch_encoded() {}
     /// Something came, though maybe nothing that was told; and now and then when nothing did.
@@ -200,7 +200,7 @@ private:
     std::uint64_t unsent_bytes_ = 0;   // of encoded batches
     std::uint64_t sent_at_start_ = 0;  // of the connection, before the first frame
     std::uint64_t writes_ = 0;
-    std::uint64_t releases_ = 0;  // of payloads, not yet told
+    std::uint64_t released_bytes_ = 0;  // of payloads, not yet told
     std::vector<std::byte> writing_bytes_;
     std::shared_ptr<outgoing_batch> writing_batch_;
     std::deque<std::span<const std::byte>> writing_;  // what is left of the write that is under way

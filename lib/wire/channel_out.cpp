@@ -286,10 +286,8 @@ void channel::arm_flush_timer() {
 
 // What is encoded counts as held as long as it waits behind so much else: the source reads no further then.
 void channel::release_payloads() {
-    while (user_ && releases_ != 0 && unsent_bytes_ <= unsent_bytes_max) {
-        --releases_;
-        user_->on_payload_released();
-    }
+    if (user_ && released_bytes_ != 0 && unsent_bytes_ <= unsent_bytes_max)
+        user_->on_payload_released(std::exchange(released_bytes_, 0));
 }
 
 }  // namespace reprotect

@@ -112,7 +112,7 @@ std::uint64_t batch_builder::bytes() const noexcept {
     return total;
 }
 
-batch_builder::batch_builder(const geometry& shape, std::function<void()> released)
+batch_builder::batch_builder(const geometry& shape, std::function<void(std::size_t)> released)
     : shape_(shape), released_(std::move(released)) {}
 
 void batch_builder::add(chunk_data&& data) {
@@ -137,8 +137,9 @@ void batch_builder::add(chunk_data&& data) {
     std::shared_ptr<const buffer> payload;
     if (data.payload && released_)
         payload.reset(new buffer(std::move(data.payload)), [released = released_](const buffer* held) {
+            const std::size_t bytes = held->bytes().size();
             delete held;
-            released();
+            released(bytes);
         });
     else if (data.payload)
         payload = std::make_shared<const buffer>(std::move(data.payload));
@@ -148,11 +149,15 @@ void batch_builder::add(chunk_data&& data) {
     if (full || open_.head.size() + entry.size() > batch_head_bytes_max) close();
     open_.head.insert(open_.head.end(), entry.begin(), entry.end());
     ++open_.chunks;
+    std::uint64_t packed_to = 0;
     for (const block_run& run : data.runs) {
         if (run.zero) continue;
         const extent range = bytes_of(shape_, data.chunk, run);
-        REPROTECT_ASSERT(payload && range.end() <= payload->bytes().size());
-        add_piece(payload, range.offset, range.length);
+        const std::uint64_t place = data.packed ? packed_to : range.offset;
+        packed_to += range.length;
+        REPROTECT_ASSERT(payload && range.length <= payload->bytes().size() &&
+                         place <= payload->bytes().size() - range.length);
+        add_piece(payload, place, range.length);
     }
 }
 

@@ -60,10 +60,11 @@ std::uint64_t frame_bytes_max(const batch& of) noexcept;
 /// Collects messages in order. For one thread.
 class batch_builder {
 public:
-    /// `released` is called once for each payload, when its last piece is let go, on the thread where that happens.
-    explicit batch_builder(const geometry& shape, std::function<void()> released = {});
+    /// `released` is called once for each payload, when its last piece is let go, on the thread where that happens, with
+    /// the size of its buffer.
+    explicit batch_builder(const geometry& shape, std::function<void(std::size_t bytes)> released = {});
 
-    /// Asserts that the runs are in order and within the chunk, and that there is a payload if a run needs one.
+    /// Asserts that the runs are in order and within the chunk, and that the payload holds their bytes.
     void add(chunk_data&& data);
 
     /// The next batch that is closed: it has `batch_raw_bytes_max`, or its head had no room for the next entry.
@@ -80,7 +81,7 @@ private:
     void add_piece(const std::shared_ptr<const buffer>& payload, std::size_t offset, std::size_t length);
 
     geometry shape_;
-    std::function<void()> released_;
+    std::function<void(std::size_t)> released_;
     std::deque<batch> full_;
     batch open_;
 };

@@ -209,7 +209,7 @@ void machine_rig::drop_or_repeat() {
     honest_ = false;
     if (how % 2 == 0) {
         const auto* data = std::get_if<chunk_data>(&queue.front());
-        if (data && data->payload) ++unreleased_;
+        if (data && data->payload) unreleased_.push_back(data->payload.bytes().size());
         queue.pop_front();
     } else if (auto twice = std::visit([](const auto& what) { return copy_of(what); }, queue.front())) {
         queue.push_back(std::move(*twice));

@@ -150,14 +150,16 @@ void machine_rig::check_sent(side of, const message& what) {
     const extent whole = shape.chunk(data->chunk);
     promise(data->value == chunk_digest(source, data->chunk, *source_->digests()), "data has its chunk's digest");
     const std::vector<std::byte> held = content(source, whole);
+    std::uint64_t packed_to = 0;
     for (const block_run& run : data->runs) {
         for (std::uint32_t i = run.first; i < run.first + run.count; ++i) {
             const extent block = shape.block(data->chunk, i);
             const auto bytes = input(held).subspan(block.offset - whole.offset, block.length);
-            const bool right =
-                run.zero ? std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; })
-                         : std::ranges::equal(bytes,
-                                              data->payload.bytes().subspan(block.offset - whole.offset, block.length));
+            const std::uint64_t place = data->packed ? packed_to : block.offset - whole.offset;
+            const bool right = run.zero
+                                   ? std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; })
+                                   : std::ranges::equal(bytes, data->payload.bytes().subspan(place, block.length));
+            packed_to += run.zero ? 0 : block.length;
             promise(right, "what is sent is what the disk holds");
         }
     }

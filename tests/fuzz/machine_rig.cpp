@@ -184,7 +184,7 @@ void machine_rig::drain() {
             finish_work(each, 0, false);
             moved = true;
         }
-        if (unreleased_ > 0) {
+        if (!unreleased_.empty()) {
             release_payload();
             moved = true;
         }
@@ -213,14 +213,15 @@ void machine_rig::check_end() {
 buffer machine_rig::arrived(chunk_data& data) {
     buffer into = target_pool_->take();
     const auto from = std::as_const(data.payload).bytes();
-    data.packed = data_delivered_ % 2 == 0;
+    const bool was_packed = std::exchange(data.packed, data_delivered_ % 2 == 0);
     // What a wire would refuse comes as it is, with any bytes: a peer has to refuse it, too.
     if (!is_sound(source_config_.shape, data)) return into;
     std::size_t to = 0;
     for (const block_run& run : data.runs) {
         if (run.zero) continue;
         const extent place = bytes_of(source_config_.shape, data.chunk, run);
-        std::memcpy(into.bytes().data() + (data.packed ? to : place.offset), from.data() + place.offset, place.length);
+        std::memcpy(into.bytes().data() + (data.packed ? to : place.offset),
+                    from.data() + (was_packed ? to : place.offset), place.length);
         to += place.length;
     }
     return into;
@@ -230,7 +231,7 @@ void machine_rig::deliver(side to, std::deque<message>& queue) {
     message what = std::move(queue.front());
     queue.pop_front();
     auto* data = std::get_if<chunk_data>(&what);
-    if (data && data->payload) ++unreleased_;
+    if (data && data->payload) unreleased_.push_back(data->payload.bytes().size());
     if (to == target && !target_) {
         // Where the source takes words for a target's that none said, more than a hello may come.
         auto* opening = std::get_if<hello>(&what);
@@ -317,7 +318,8 @@ void machine_rig::finish_work(side of, std::size_t index, bool fails) {
     event answer = it.worker->perform(std::move(what));
     for (const watched_disk* disk : {&source_disk_, &target_disk_})
         if (disk->broken) throw broken_promise(disk->broken);
-    if (auto* read = std::get_if<chunk_read>(&answer); read && read->bytes) {
+    const std::size_t whole_bytes = source_config_.shape.chunk_bytes;
+    if (auto* read = std::get_if<chunk_read>(&answer); read && read->bytes.bytes().size() == whole_bytes) {
         it.buffers.insert(read->bytes.bytes().data());
         promise(it.buffers.size() <= source_config_.buffers_max, "a source keeps within its buffers");
     }
@@ -330,9 +332,10 @@ void machine_rig::finish_work(side of, std::size_t index, bool fails) {
 }
 
 void machine_rig::release_payload() {
-    if (unreleased_ == 0) return;
-    --unreleased_;
-    hand(source, payload_released{});
+    if (unreleased_.empty()) return;
+    const std::uint64_t bytes = unreleased_.front();
+    unreleased_.pop_front();
+    hand(source, payload_released{bytes});
 }
 
 void machine_rig::stop_one(side which) {

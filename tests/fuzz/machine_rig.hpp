@@ -139,7 +139,7 @@ private:
     std::optional<reprotect::target_peer> target_;  // once the source's hello is there: what it may do depends on
                                                     // that
     std::array<peer_state, 2> sides_;
-    std::uint64_t unreleased_ = 0;  // payloads that the source waits for
+    std::deque<std::uint64_t> unreleased_;  // bytes of payloads that the source waits for
 
     std::uint64_t data_delivered_ = 0, data_applied_ = 0, bytes_delivered_ = 0, bytes_applied_ = 0, data_sent_ = 0,
                   entries_delivered_ = 0, chunks_delivered_ = 0, allocated_to_ = 0;

@@ -187,9 +187,9 @@ private:
         heard_goodbye_ = true;
         part();
     }
-    void on_payload_released() override {
+    void on_payload_released(std::uint64_t bytes) override {
         if constexpr (std::is_same_v<Peer, source_peer>) {
-            events_.emplace_back(payload_released{});
+            events_.emplace_back(payload_released{bytes});
             pump();
         }
     }

@@ -41,7 +41,7 @@ public:
                 for (std::size_t i = 0; i < works_[to].size(); ++i)
                     choices.emplace_back([this, to, i] { finish_work(to, i); });
             }
-            if (released_ > 0) choices.emplace_back([this] { release(); });
+            if (!released_.empty()) choices.emplace_back([this] { release(); });
             if (choices.empty()) return source_end.has_value() && target_end.has_value();
             choices[std::uniform_int_distribution<std::size_t>(0, choices.size() - 1)(random_)]();
         }
@@ -105,15 +105,17 @@ private:
                             (std::holds_alternative<read_chunk>(what) && !std::get<read_chunk>(what).punch.empty());
         if (writes) REQUIRE(begun_writing == 1);
         if (std::holds_alternative<flush_target>(what)) ++flushes;
-        const bool carries = std::holds_alternative<apply_chunk>(what) && std::get<apply_chunk>(what).data.payload;
+        const auto* apply = std::get_if<apply_chunk>(&what);
+        const std::uint64_t carried_bytes = apply ? apply->data.payload.bytes().size() : 0;
         event answer = worker(side).perform(std::move(what));
-        if (carries) ++released_;
+        if (carried_bytes != 0) released_.push_back(carried_bytes);
         hand(side, std::move(answer));
     }
 
     void release() {
-        --released_;
-        hand(0, payload_released{});
+        const std::uint64_t bytes = released_.back();
+        released_.pop_back();
+        hand(0, payload_released{bytes});
     }
 
     void hand(std::size_t side, event&& what) {
@@ -142,7 +144,7 @@ private:
     std::array<std::optional<disk_worker>, 2> workers_;
     std::array<std::array<std::deque<message>, message_classes>, 2> channel_;
     std::array<std::vector<action>, 2> works_;
-    unsigned released_ = 0;
+    std::vector<std::uint64_t> released_;  // bytes of payloads that the source waits for
 };
 
 /// Bytes of a device; for comparing.

@@ -121,7 +121,8 @@ void properties::on_work(side of, const action& what) {
     require(now.reads <= plan_.reads_max[number_of(of)], "more reads under way than there may be");
     if (of == side::source) {
         const bool keeps = plan_.mode == session_mode::sync;
-        require(!keeps || now.buffers + payloads_ <= plan_.buffers_max, "more buffers out than there may be");
+        require(!keeps || now.buffers * shape_.chunk_bytes + payload_bytes_ <= plan_.buffers_max * shape_.chunk_bytes,
+                "more buffers out than there may be");
         return;
     }
     if (const auto* apply = std::get_if<apply_chunk>(&what)) {
@@ -175,8 +176,8 @@ void properties::on_answer(side of, const event& what) {
     } else if (std::holds_alternative<target_flushed>(what) || std::holds_alternative<checkpointed>(what)) {
         flush_failed_ = checkpointing_ = false;
         for (const extent& each : std::exchange(being_flushed_, {})) flushed_.add(each);
-    } else if (std::holds_alternative<payload_released>(what)) {
-        --payloads_;
+    } else if (const auto* released = std::get_if<payload_released>(&what)) {
+        payload_bytes_ -= released->bytes;
     }
 }
 
@@ -223,7 +224,7 @@ void properties::on_send(side from, const message& what, std::uint64_t decided_c
 
 void properties::check_data(const chunk_data& what) {
     ++data_.sent;
-    payloads_ += what.payload ? 1 : 0;
+    payload_bytes_ += what.payload.bytes().size();
     require(plan_.mode == session_mode::sync, "data is sent that nobody is to write");
     require(data_.sent <= data_.granted, "more data than was granted");
     require(corrupted_ || data_.sent <= data_applied_ + plan_.data_messages, "more data under way than there may be");

@@ -125,7 +125,7 @@ private:
         std::uint64_t reads = 0, buffers = 0, applies = 0, writes = 0, proofs = 0;
     };
     std::array<in_flight, 2> under_way_;
-    std::uint64_t payloads_ = 0;  // sent, not released
+    std::uint64_t payload_bytes_ = 0;  // buffers of what was sent and is not released
     struct count_and_credit {
         std::uint64_t sent = 0, granted = 0;
     };

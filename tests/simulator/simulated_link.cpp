@@ -23,7 +23,7 @@ error refusal(const std::string& what) {
 }  // namespace
 
 simulated_link::simulated_link(options how, dice& random, std::shared_ptr<buffer_pool> pool_of_target,
-                               std::function<void()> released)
+                               std::function<void(std::size_t)> released)
     : how_(how),
       random_(random),
       builder_(how.shape, std::move(released)),

@@ -49,7 +49,7 @@ public:
     };
     /// `released` is called for each payload that the sending side holds no longer; not in memory.
     simulated_link(options how, dice& random, std::shared_ptr<buffer_pool> pool_of_target,
-                   std::function<void()> released);
+                   std::function<void(std::size_t bytes)> released);
 
     void send(side from, message&& what);
     void send_goodbye(side from);

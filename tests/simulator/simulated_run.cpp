@@ -150,7 +150,7 @@ void simulated_run::open_peers() {
         target.disk.name = "target";
     }
     link_.emplace(simulated_link::options{plan_.link, source.shape, plan_.corrupts, plan_.level}, random_, pools_[1],
-                  [this] { at(side::source).answers.emplace_back(payload_released{}); });
+                  [this](std::size_t bytes) { at(side::source).answers.emplace_back(payload_released{bytes}); });
     source_.emplace(std::move(source));
     target_.emplace(std::move(target));
     if (known_.resize_to) ++counts_["resized"];
@@ -323,10 +323,10 @@ void simulated_run::perform(side of, std::size_t which) {
         self.answers.push_back(keeper_->keep(worker(of), std::move(kept->finished)));
     } else {
         const auto* apply = std::get_if<apply_chunk>(&what);
-        const bool carries = in_memory() && apply && apply->data.payload;
+        const std::uint64_t carried_bytes = in_memory() && apply ? apply->data.payload.bytes().size() : 0;
         event answer = worker(of).perform(std::move(what));
         what = finished{};  // frees the payload's buffer before the source may count on it
-        if (carries) at(side::source).answers.emplace_back(payload_released{});
+        if (carried_bytes != 0) at(side::source).answers.emplace_back(payload_released{carried_bytes});
         self.answers.push_back(std::move(answer));
     }
     // Whatever a machine says after it stopped is not heard.

@@ -15,6 +15,7 @@
 
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
@@ -28,12 +29,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <random>
 #include <span>
@@ -231,7 +234,7 @@ private:
     using error_code = boost::system::error_code;
 
     // Where the relay wakes for what is due, then for all of it that came due meanwhile: guessed.
-    static constexpr link_clock::duration tick = std::chrono::microseconds(500);
+    static constexpr link_clock::duration tick = std::chrono::microseconds(1000);
     // What one read takes at most, and what the kernel is to hold at most (it doubles it).
     static constexpr std::size_t read_bytes_max = 256 << 10;
     static inline const boost::asio::socket_base::receive_buffer_size kernel_buffer{128 << 10};
@@ -246,6 +249,17 @@ private:
         time_point at;  // there to be sent; arrives; is known to have arrived
     };
 
+    // Where a huge page fits, in such pages: it would take the relay longer to touch small ones first than to copy into them.
+    static std::unique_ptr<std::byte[], decltype(&std::free)> make_ring(std::size_t bytes) {
+        constexpr std::size_t huge = 2 << 20;
+        const std::size_t alignment = bytes < huge ? alignof(std::max_align_t) : huge;
+        const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
+        auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, whole));
+        if (!memory) throw std::bad_alloc();
+        if (bytes >= huge) ::madvise(memory, whole, MADV_HUGEPAGE);
+        return {memory, &std::free};
+    }
+
     // One direction of a connection.
     struct flow {
         flow(toward direction, link_faults faults, std::size_t cap, tcp::socket& sender, tcp::socket& receiver)
@@ -254,14 +268,14 @@ private:
               from(sender),
               into(receiver),
               ring_bytes(cap + faults.duplicate_bytes),
-              ring(std::make_unique_for_overwrite<std::byte[]>(ring_bytes)) {}
+              ring(make_ring(ring_bytes)) {}
 
         const toward way;
         const link_faults how;
         tcp::socket &from, &into;
 
         std::size_t ring_bytes, head = 0, held = 0;  // where the oldest byte lies, and how many there are
-        std::unique_ptr<std::byte[]> ring;
+        std::unique_ptr<std::byte[], decltype(&std::free)> ring;
         std::vector<std::byte> run;                         // what is to arrive a second time
         std::deque<piece> waiting, flying, unacknowledged;  // in the order in which a piece passes through them
         std::size_t in_flight = 0;

@@ -146,6 +146,7 @@ chunk_data random_chunk(const geometry& shape, const std::shared_ptr<buffer_pool
     const bytes content = random() % 2 == 0 ? random_bytes(random(), data.payload.bytes().size())
                                             : bytes(data.payload.bytes().size(), std::byte{7});
     std::copy(content.begin(), content.end(), data.payload.bytes().begin());
+    data.packed = random() % 2 == 0;
     return data;
 }
 
@@ -252,7 +253,10 @@ TEST_CASE("a payload is released once, when its last piece is let go", "[wire]")
     const geometry shape{std::uint64_t{64} << 20, 4 << 20, 4096};
     auto pool = std::make_shared<buffer_pool>(shape.chunk_bytes);
     unsigned released = 0;
-    batch_builder builder(shape, [&] { ++released; });
+    batch_builder builder(shape, [&](std::size_t held) {
+        CHECK(held == shape.chunk_bytes);
+        ++released;
+    });
     chunk_data data{0, {{0, 513, false}}, pool->take(), {}};
     const bytes content = random_bytes(1, shape.chunk_bytes);  // stays raw
     std::copy(content.begin(), content.end(), data.payload.bytes().begin());
