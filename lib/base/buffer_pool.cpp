@@ -1,7 +1,18 @@
-// A stack of free buffers under one mutex, taken twice a chunk.
+// A stack of free buffers under one mutex, taken a few times a chunk.
 #include "base/buffer_pool.hpp"
 
 #include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define REPROTECT_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define REPROTECT_ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef REPROTECT_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <algorithm>
 #include <new>
@@ -26,12 +37,21 @@ constexpr std::size_t rounded_up(std::size_t bytes, std::size_t to) {
     return (bytes + to - 1) / to * to;
 }
 
-// Of how much memory at once buffers are made, and how it is aligned.
-constexpr std::size_t slab_bytes(std::size_t buffer_bytes) {
-    return buffer_bytes < buffer_pool::large_bytes ? buffer_bytes : rounded_up(buffer_bytes, huge_page_bytes);
+// Of sizes that fill huge pages: others would leave a part of each unused.
+constexpr bool fills_huge_pages(std::size_t bytes) {
+    return bytes % huge_page_bytes == 0 || (bytes >= buffer_pool::large_bytes && huge_page_bytes % bytes == 0);
 }
-constexpr std::size_t slab_alignment(std::size_t buffer_bytes) {
-    return buffer_bytes < buffer_pool::large_bytes ? buffer_pool::alignment : huge_page_bytes;
+
+// The address sanitizer is told what of shared memory nobody may touch.
+void forbid([[maybe_unused]] const std::byte* data, [[maybe_unused]] std::size_t bytes) noexcept {
+#ifdef REPROTECT_ADDRESS_SANITIZER
+    __asan_poison_memory_region(data, bytes);
+#endif
+}
+void permit([[maybe_unused]] const std::byte* data, [[maybe_unused]] std::size_t bytes) noexcept {
+#ifdef REPROTECT_ADDRESS_SANITIZER
+    __asan_unpoison_memory_region(data, bytes);
+#endif
 }
 
 }  // namespace
@@ -68,30 +88,46 @@ void buffer::give_back() noexcept {
     if (data_) pool_->give_back(data_, size_, within_);
 }
 
-buffer_pool::buffer_pool(std::size_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
+buffer_pool::buffer_pool(std::size_t buffer_bytes)
+    : buffer_bytes_(buffer_bytes), large_(fills_huge_pages(buffer_bytes)) {}
 
 buffer_pool::~buffer_pool() {
-    for (std::byte* slab : slabs_) release(slab, slab_alignment(buffer_bytes_));
+    for (std::byte* slab : slabs_) {
+        permit(slab, slab_bytes());
+        release(slab, large_ ? huge_page_bytes : alignment);
+    }
+}
+
+std::size_t buffer_pool::slab_bytes() const noexcept {
+    return large_ ? std::max(buffer_bytes_, huge_page_bytes) : buffer_bytes_;
 }
 
 buffer buffer_pool::take(std::size_t bytes) {
     REPROTECT_ASSERT(bytes != 0 && bytes <= buffer_bytes_);
-    const bool large = buffer_bytes_ >= large_bytes;
-    if (large && bytes <= buffer_bytes_ / 2) return take_part(bytes);
-    if (!large && bytes != buffer_bytes_) return buffer(shared_from_this(), allocate(bytes, alignment), bytes, nullptr);
+    if (large_ && bytes <= buffer_bytes_ / 4) return take_part(bytes);
+    if (!is_whole(bytes)) return buffer(shared_from_this(), allocate(bytes, alignment), bytes, nullptr);
     const std::lock_guard lock(mutex_);
-    return buffer(shared_from_this(), take_whole(), bytes, nullptr);
+    buffer whole(shared_from_this(), take_whole(), bytes, nullptr);
+    permit(whole.data_, bytes);
+    return whole;
+}
+
+// With less of it unused than a quarter.
+bool buffer_pool::is_whole(std::size_t bytes) const noexcept {
+    return bytes == buffer_bytes_ || (large_ && bytes > buffer_bytes_ / 4 * 3);
 }
 
 std::byte* buffer_pool::take_whole() {
     if (free_.empty()) {
-        const std::size_t slab = slab_bytes(buffer_bytes_), count = slab / buffer_bytes_;
+        const std::size_t count = slab_bytes() / buffer_bytes_;
         slabs_.reserve(slabs_.size() + 1);
         free_.reserve((slabs_.size() + 1) * count);  // so that giving back never allocates
-        slabs_.push_back(allocate(slab, slab_alignment(buffer_bytes_)));
+        std::byte* slab = allocate(slab_bytes(), large_ ? huge_page_bytes : alignment);
+        slabs_.push_back(slab);
         // A wish: without it, all that changes is the time that the first touch of each page takes.
-        if (buffer_bytes_ >= large_bytes) ::madvise(slabs_.back(), slab, MADV_HUGEPAGE);
-        for (std::size_t i = count; i-- > 0;) free_.push_back(slabs_.back() + i * buffer_bytes_);
+        if (large_) ::madvise(slab, slab_bytes(), MADV_HUGEPAGE);
+        forbid(slab, slab_bytes());
+        for (std::size_t i = count; i-- > 0;) free_.push_back(slab + i * buffer_bytes_);
     }
     std::byte* whole = free_.back();
     free_.pop_back();
@@ -101,28 +137,30 @@ std::byte* buffer_pool::take_whole() {
 buffer buffer_pool::take_part(std::size_t bytes) {
     const std::size_t room = rounded_up(bytes, alignment);
     const std::lock_guard lock(mutex_);
-    if (parting_ && room > buffer_bytes_ - parting_->used)
-        parting_.release();  // its parts, of which there are, free it
+    if (parting_ && room > buffer_bytes_ - parting_->used) parting_.release();  // its parts free it
     if (!parting_) {
         auto fresh = std::make_unique<shared_memory>();
         fresh->data = take_whole();
         parting_ = std::move(fresh);
     }
     buffer part(shared_from_this(), parting_->data + parting_->used, bytes, parting_.get());
+    permit(part.data_, bytes);
     parting_->used += room;
     ++parting_->parts;
     return part;
 }
 
 void buffer_pool::give_back(std::byte* data, std::size_t bytes, shared_memory* within) noexcept {
-    if (buffer_bytes_ < large_bytes && bytes != buffer_bytes_) return release(data, alignment);
+    if (!within && !is_whole(bytes)) return release(data, alignment);
     const std::lock_guard lock(mutex_);
+    forbid(data, bytes);
     if (!within) return free_.push_back(data);
     if (--within->parts != 0) return;
-    within->used = 0;
-    if (within == parting_.get()) return;
     free_.push_back(within->data);
-    delete within;
+    if (within == parting_.get())
+        parting_.reset();
+    else
+        delete within;
 }
 
 }  // namespace reprotect

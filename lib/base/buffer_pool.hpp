@@ -2,8 +2,8 @@
 // The pool does not bound their number; the peers do (their windows are the memory formula).
 //
 // Fresh memory is dear: each page is cleared by the kernel at its first touch, after a fault of its own. Large buffers therefore
-// lie two and two in a huge page, where the system gives any, and what needs only a small part of one shares it with its
-// neighbours instead of coming from the heap, which returns what is free and asks for it again.
+// lie in huge pages, where the system gives any, and what needs up to a quarter of one shares it with its neighbours instead of
+// coming from the heap, which returns what is free and asks for it again. So at most a third more is in use than was asked for.
 #pragma once
 
 #include <cstddef>
@@ -45,8 +45,8 @@ private:
 class buffer_pool : public std::enable_shared_from_this<buffer_pool> {
 public:
     static constexpr std::size_t alignment = 4096;  // the largest logical sector in use
-    static constexpr std::size_t large_bytes = 1
-                                               << 20;  // guessed: from here on memory is shared and lies in huge pages
+    /// From here on memory is shared and lies in huge pages, if the size fits those. Guessed.
+    static constexpr std::size_t large_bytes = 1 << 20;
 
     explicit buffer_pool(std::size_t buffer_bytes);
     buffer_pool(const buffer_pool&) = delete;
@@ -55,18 +55,21 @@ public:
 
     /// A whole one.
     buffer take() { return take(buffer_bytes_); }
-    /// At least one byte, and no more than a whole one has. Where those are large, up to half of one is a part of one, which is
-    /// free again when all its parts are, and more is a whole one.
+    /// At least one byte, and no more than a whole one has. Where those are large, up to a quarter of one is a part of one, free
+    /// again when all its parts are, and more than three quarters a whole one.
     buffer take(std::size_t bytes);
 
 private:
     friend class buffer;
     using shared_memory = buffer::shared_memory;
+    std::size_t slab_bytes() const noexcept;  // of the memory that is allocated at once
+    bool is_whole(std::size_t bytes) const noexcept;
     std::byte* take_whole();  // with the mutex held
     buffer take_part(std::size_t bytes);
     void give_back(std::byte* data, std::size_t bytes, shared_memory* within) noexcept;
 
     const std::size_t buffer_bytes_;
+    const bool large_;
     std::mutex mutex_;  // guards all below
     std::vector<std::byte*> slabs_;
     std::vector<std::byte*> free_;            // has room for all that there are

@@ -17,8 +17,8 @@ namespace reprotect {
 
 // ---- actions ----
 
-/// Hand a message to the channel. Of payloads the driver says with `payload_released` when this side no longer holds their
-/// buffers.
+/// Hand a message to the channel. Of a `chunk_data` with a payload the driver says `payload_released` once this side no longer
+/// holds its buffer.
 struct send {
     message what;
 };
@@ -34,12 +34,13 @@ struct read_chunk {
     std::uint64_t chunk = 0;
     extent_set data;
     extent_set punch;
-    bool keep_bytes = false;       ///< the answer carries the chunk's buffer; outside of `data` it holds anything
+    /// The answer carries the chunk's buffer. Unless it is packed, outside of `data` it holds anything.
+    bool keep_bytes = false;
     std::optional<digest> unless;  ///< if this is the chunk's digest, no bytes are kept
     /// The other side's: if not empty, only the bytes of blocks that differ from them and are not zero are kept, packed.
     std::vector<digest_cut> cuts;
-    bool want_proof =
-        false;  ///< the answer carries the SHA-256 of the chunk, zero outside of `data`; there are no `cuts`
+    /// The answer carries the SHA-256 of the chunk, zero outside of `data`; there are no `cuts`.
+    bool want_proof = false;
     /// Only `data` is read, for blocks evicted before, and kept packed; other blocks' digests are not computed.
     bool again = false;
 };
@@ -131,7 +132,7 @@ struct proof_read {
     digest value;
 };
 
-/// To a source: payloads whose buffers had so many bytes are no longer held.
+/// To a source: buffers of payloads, of so many bytes in all, are no longer held. Those of the buffers, not of the runs.
 struct payload_released {
     std::uint64_t bytes = 0;
 };

@@ -194,8 +194,9 @@ void source_peer::take(chunk_digests&& what) {
             (entry.what != digest_entry::kind::hole && entry.count != 1))
             return violation("chunk digests out of order");
         if (entries_received_ >= entries_granted_) return violation("more chunk digests than it may send");
-        if (!entry.cuts.empty() && entry.cuts.size() != config_.shape.blocks_in(entry.first_chunk))
-            return violation("a wrong number of block digests");
+        const std::size_t blocks =
+            entry.what == digest_entry::kind::digest ? config_.shape.blocks_in(entry.first_chunk) : 0;
+        if (!entry.cuts.empty() && entry.cuts.size() != blocks) return violation("a wrong number of block digests");
         const std::uint64_t end = config_.shape.chunk(entry.first_chunk + entry.count - 1).end();
         if (end > builder_.built_to()) return violation("digests of what it was not told of");
         next_entry_chunk_ += entry.count;

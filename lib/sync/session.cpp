@@ -183,6 +183,7 @@ void session::open_target(const geometry& shape) {
     theirs.keeps_finished = mode_ == session_mode::sync && request_.records && !known_.generation.empty();
     if (!pool_) pool_ = std::make_shared<buffer_pool>(options.chunk_bytes);
     if (far_) {
+        core_pressure_.emplace();
         theirs.binding = far_->binding;
         theirs.disk = {far_->alias.empty() ? target_->name() : far_->alias, far_place_of(*target_)};
         theirs.permits = {options.allow_larger, options.truncate, options.reverse};
@@ -368,12 +369,11 @@ void session::drain() {
     });
 }
 
-// The disk begins to write while the sync goes on. Where a far source waits and the cores are short, that waits: it takes them
-// from what the link carries, while in the flush at the end they have nothing else to do.
+// The disk begins to write while the sync goes on. Where a far source waits for the cores of this machine, writing back waits: it
+// would take them now from what is to be received, while in the flush at the end they have nothing else to do.
 void session::write_back() {
     if (unwritten_bytes_ < write_back_at_ || writing_back_) return;
-    const bool is_short = core_pressure_.is_high();
-    if (far_ && is_short && unwritten_bytes_ < unwritten_bytes_max) {
+    if (core_pressure_ && unwritten_bytes_ < unwritten_bytes_max && core_pressure_->is_high()) {
         write_back_at_ = unwritten_bytes_ + device::writeback_bytes;
         return;
     }

@@ -160,12 +160,12 @@ private:
     std::optional<target_peer> target_peer_;
     std::shared_ptr<buffer_pool> pool_;  // shared with the buffers that are out
     std::array<std::unique_ptr<disk_worker>, 2> workers_of_;
-    std::optional<one_at_a_time> in_turn_;  // writes to a target with `one_writer`
-    std::uint64_t unwritten_bytes_ = 0;     // that may still be in the target's cache alone
-    std::uint64_t write_back_at_ = device::writeback_bytes;
+    std::optional<one_at_a_time> in_turn_;                   // writes to a target with `one_writer`
+    std::uint64_t unwritten_bytes_ = 0;                      // that may still be in the target's cache alone
+    std::uint64_t write_back_at_ = device::writeback_bytes;  // so many of them
     bool writing_back_ = false;
-    core_pressure core_pressure_;
-    std::deque<answer> events_;  // on the strand
+    std::optional<core_pressure> core_pressure_;  // on a target's cores, where its source is far
+    std::deque<answer> events_;                   // on the strand
     std::array<bool, 2> done_sides_{};
     std::size_t in_flight_ = 0;
     bool preparing_ = false;  // a worker looks at disks before a peer is made, or goes on

@@ -89,7 +89,7 @@ void worker_pool::add_thread() {
 void worker_pool::work() {
     this_worker = {this, false};
     int slept_in_turn = 0;
-    std::optional<long> before;  // of the task before it, where this thread did not sleep for want of one
+    std::optional<long> before;  // the count after the last task, where this thread did not wait since
     std::unique_lock lock(mutex_);
     for (;;) {
         while (queue_.empty() && !stopping_) {
@@ -109,7 +109,10 @@ void worker_pool::work() {
         next.reset();
         const long after = sleeps();
         const bool slept = after != std::exchange(before, after);
-        lock.lock();
+        if (!lock.try_lock()) {
+            before.reset();
+            lock.lock();
+        }
         ++ended_;
         slept_in_turn = slept ? slept_in_turn + 1 : std::max(0, slept_in_turn - 1);
         if (slept_in_turn < sleeps_before_growth) continue;

@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <future>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 using namespace reprotect;
@@ -24,7 +27,8 @@ bool is_aligned(const buffer& which) {
 }  // namespace
 
 TEST_CASE("a whole buffer that was given back is the next one that is taken", "[pool]") {
-    const std::size_t bytes = GENERATE(std::size_t{512}, std::size_t{64 << 10}, large, 3 * large, 16 * large);
+    const std::size_t bytes =
+        GENERATE(std::size_t{512}, std::size_t{64 << 10}, large, large + 4096, 3 * large, 16 * large);
     const auto pool = std::make_shared<buffer_pool>(bytes);
     buffer first = pool->take(), second = pool->take();
     CHECK(first.bytes().size() == bytes);
@@ -35,17 +39,20 @@ TEST_CASE("a whole buffer that was given back is the next one that is taken", "[
     CHECK(pool->take().bytes().data() == was);
 }
 
-TEST_CASE("of a large buffer up to a half is a part, which its neighbours share", "[pool]") {
+TEST_CASE("of a large buffer up to a quarter is a part, which its neighbours share", "[pool]") {
     const auto pool = std::make_shared<buffer_pool>(large);
-    const buffer first = pool->take(10), second = pool->take(large / 4), third = pool->take(large / 2);
+    const buffer first = pool->take(10), second = pool->take(large / 4), third = pool->take(large / 8);
     CHECK((is_aligned(first) && is_aligned(second) && is_aligned(third)));
     CHECK(second.bytes().data() == first.bytes().data() + buffer_pool::alignment);
     CHECK(third.bytes().data() == second.bytes().data() + large / 4);
-    CHECK(third.bytes().size() == large / 2);
-    // There is room for no more than a quarter behind it, and a whole one is no part.
-    const buffer fourth = pool->take(large / 2), most = pool->take(large / 2 + 1);
-    CHECK((fourth.bytes().data() < first.bytes().data() || fourth.bytes().data() >= first.bytes().data() + large));
-    CHECK(most.bytes().size() == large / 2 + 1);
+    CHECK(third.bytes().size() == large / 8);
+    const auto is_beside = [&](const buffer& other) {
+        return other.bytes().data() >= first.bytes().data() + large || other.bytes().data() < first.bytes().data();
+    };
+    const buffer half = pool->take(large / 2), most = pool->take(large / 4 * 3 + 1);
+    CHECK((is_beside(half) && is_beside(most)));
+    CHECK(half.bytes().size() == large / 2);
+    CHECK(most.bytes().size() == large / 4 * 3 + 1);
 }
 
 TEST_CASE("memory whose parts are all given back is whole again", "[pool]") {
@@ -53,7 +60,9 @@ TEST_CASE("memory whose parts are all given back is whole again", "[pool]") {
     std::vector<buffer> parts;
     for (int i = 0; i < 4; ++i) parts.push_back(pool->take(large / 4));
     const std::byte* const memory = parts.front().bytes().data();
-    const buffer next = pool->take(large / 4);  // by which the first four have theirs for themselves
+    buffer next;
+    const bool is_full = GENERATE(false, true);
+    if (is_full) next = pool->take(large / 4);  // by which the first four have theirs for themselves
     std::swap(parts[0], parts[2]);
     while (parts.size() > 1) {
         parts.pop_back();
@@ -86,4 +95,30 @@ TEST_CASE("buffers of all sizes stay apart while they are held, on small pools a
     pool.reset();  // what is held keeps it
     for (const auto& [i, each] : held)
         REQUIRE(each.bytes()[each.bytes().size() - 1] == static_cast<std::byte>(i % 251));
+}
+
+TEST_CASE("a pool serves several threads, and what one took another may give back", "[pool]") {
+    const auto pool = std::make_shared<buffer_pool>(large);
+    std::mutex mutex;
+    std::vector<buffer> passed;  // by one to another
+    const auto work = [&](unsigned seed) {
+        std::mt19937 random(seed);
+        for (int i = 0; i < 2000; ++i) {
+            buffer mine = pool->take(random() % 3 == 0 ? large : 1 + random() % (large / 4));
+            const auto mark = static_cast<std::byte>(seed);
+            mine.bytes().front() = mine.bytes().back() = mark;
+            buffer other;
+            const std::lock_guard lock(mutex);
+            if (mine.bytes().front() != mark || mine.bytes().back() != mark) throw std::logic_error("not ours");
+            passed.push_back(std::move(mine));
+            if (passed.size() > 8) {
+                std::swap(passed[random() % passed.size()], passed.back());
+                other = std::move(passed.back());
+                passed.pop_back();
+            }
+        }
+    };
+    auto one = std::async(std::launch::async, work, 1), two = std::async(std::launch::async, work, 2);
+    CHECK_NOTHROW(one.get());
+    CHECK_NOTHROW(two.get());
 }

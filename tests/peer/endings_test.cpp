@@ -238,6 +238,14 @@ TEST_CASE("a peer that breaks the protocol is refused before anything is written
              auto* d = std::get_if<chunk_digests>(&m);
              return d && (d->entries.front().count = ~0ull, true);
          }},
+        {"block digests of a hole",
+         [](message& m) {
+             auto* d = std::get_if<chunk_digests>(&m);
+             if (!d || !d->entries.front().cuts.empty()) return false;
+             d->entries.front().what = digest_entry::kind::hole;
+             d->entries.front().cuts.resize(chunk / block);
+             return true;
+         }},
         {"too few block digests",
          [](message& m) {
              auto* d = std::get_if<block_digests>(&m);

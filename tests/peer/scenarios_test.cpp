@@ -275,6 +275,43 @@ TEST_CASE("a collision of 40 bits is caught by the chunk's digest and the chunk 
     CHECK(rig.source().counts().reread == (hide_all ? 0 : chunk));
 }
 
+TEST_CASE("collisions among block digests that come unasked are caught, too, and nothing was kept for them", "[peer]") {
+    memory_device source_disk(64 * chunk), target_disk(64 * chunk);
+    fill(source_disk, 0, 64 * chunk, 1);
+    copy_disk(source_disk, target_disk);
+    for (std::uint64_t i = 0; i < 64; ++i)
+        fill(target_disk, i * chunk + block, 2 * block, static_cast<unsigned>(i) + 9);
+    const bool hide_all = GENERATE(false, true);
+    source_config config = source_of(64 * chunk);
+    config.buffers_max = GENERATE(1u, 8u);
+    config.digest_entries = 8;
+    target_config other = target_of(64 * chunk);
+    other.push_percent = 0;
+    peer_rig rig(source_disk, target_disk, config, other, 3);
+    std::uint64_t hidden = 0, resends = 0;
+    rig.on_message = [&](message& what) {
+        resends += std::holds_alternative<resend>(what);
+        auto* digests = std::get_if<chunk_digests>(&what);
+        if (!digests) return;
+        for (digest_entry& entry : digests->entries) {
+            if (entry.cuts.empty()) continue;
+            ++hidden;
+            std::vector<std::byte> bytes(block);
+            for (std::uint32_t i = 1; i < (hide_all ? 3u : 2u); ++i) {
+                source_disk.read(entry.first_chunk * chunk + i * block, bytes);
+                entry.cuts[i] = cut(rig.source().digests()->bytes(bytes));
+            }
+        }
+    };
+    REQUIRE(rig.run());
+    REQUIRE(ended_well(rig));
+    CHECK(contents(source_disk, 64 * chunk) == contents(target_disk, 64 * chunk));
+    CHECK(hidden > 32);
+    CHECK(resends == (hide_all ? 0 : hidden));
+    CHECK(rig.source().counts().read == 64 * chunk);
+    CHECK(rig.source().counts().reread >= hidden * chunk);
+}
+
 TEST_CASE("a source that changes while it is read: what is sent is what was hashed", "[peer]") {
     for (std::uint64_t seed = 1; seed <= 30; ++seed) {
         memory_device source_disk(32 * chunk), target_disk(32 * chunk);

@@ -123,6 +123,14 @@ TEST_CASE("of a chunk that is the other side's nothing is kept", "[scan]") {
         what.unless = it.digests->chunk(1, {});
         CHECK(it.read(what).bytes);
     }
+    SECTION("nor where block digests that differ come with it") {
+        what.unless = value;
+        what.cuts = it.cuts(0);
+        what.cuts[1][0] ^= std::byte{1};
+        CHECK_FALSE(it.read(what).bytes);
+        what.unless.reset();
+        CHECK(it.read(what).bytes.bytes().size() == 4096);
+    }
     SECTION("and with it") {
         what.unless = value;
         what.want_proof = true;
