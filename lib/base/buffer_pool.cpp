@@ -137,7 +137,7 @@ std::byte* buffer_pool::take_whole() {
 buffer buffer_pool::take_part(std::size_t bytes) {
     const std::size_t room = rounded_up(bytes, alignment);
     const std::lock_guard lock(mutex_);
-    if (parting_ && room > buffer_bytes_ - parting_->used) parting_.release();  // its parts free it
+    if (parting_ && room > buffer_bytes_ - parting_->used) static_cast<void>(parting_.release());  // its parts free it
     if (!parting_) {
         auto fresh = std::make_unique<shared_memory>();
         fresh->data = take_whole();
