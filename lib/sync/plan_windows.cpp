@@ -8,7 +8,7 @@
 namespace reprotect {
 namespace {
 
-constexpr std::uint64_t share_of_digests = 10;
+constexpr std::uint64_t share_of_digests = 12;
 constexpr std::uint64_t buffers_a_read = 3;
 
 struct sizes {

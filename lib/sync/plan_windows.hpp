@@ -4,7 +4,7 @@
 //   digests   2 x window x (chunk / block) x 16 bytes  the target's block digests until the verdict, the source's while it asks
 //   buffers   count x chunk                            chunks being read, held for block digests, or being written
 //
-// A tenth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 3 x depth).
+// A twelfth of the whole goes to digests (at most 4096 chunks), the rest that scratch leaves to buffers (at most 3 x depth).
 // Measured, 5% changed over 1 Gbit/s with 100 ms: with a third less or a half more of either the link is less full, since a
 // side that runs further ahead takes the cores, and finds less of what it comes back to in the caches.
 // Where payloads fill their memory badly, buffers may take up to a third more (buffer_pool.hpp). Digest maps come on top, 16 bytes

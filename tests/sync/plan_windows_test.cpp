@@ -29,7 +29,7 @@ TEST_CASE("a session's windows fit its memory, and grow with it no further than 
     const windows small = plan_windows(options, false);
     CHECK(small.buffers < 3 * options.depth);
     CHECK(bytes_of(small, options) <= options.memory_bytes);
-    CHECK(bytes_of(small, options) + options.chunk_bytes > options.memory_bytes / 10 * 9);
+    CHECK(bytes_of(small, options) + options.chunk_bytes > options.memory_bytes / 12 * 11);
 
     options.memory_bytes = memory_minimum(options);
     const windows least = plan_windows(options, false);

@@ -59,7 +59,7 @@ TEST_CASE("with few buffers, evicted chunks are counted and nothing else is read
     recording_device source(source_disk), target(target_disk);
     sync_options options = small_sync_options();
     options.depth = 8;
-    options.memory_bytes = (2 * 8 + 3) * small_chunk * 10 / 9 + small_block;  // scratch and three buffers
+    options.memory_bytes = (2 * 8 + 3) * small_chunk * 12 / 11 + small_block;  // scratch and three buffers
     // On one thread, reads that were asked for together come back together, so that chunks pile up.
     boost::asio::io_context loop;
     std::optional<sync_report> report;
