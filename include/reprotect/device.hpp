@@ -104,8 +104,8 @@ public:
     /// Begins to bring to the medium what was written, where the system would leave that for later, so that `flush` finds
     /// little left. A hint, which may take as long as the disk does: beside any other call, but for itself.
     virtual void begin_writeback() noexcept {}
-    /// It is called after so many bytes, or up to eight times as many while cores are short. Measured: a full copy of 2 GiB took 1.7 s with it and 2.0 s without; with 8 MiB it
-    /// was no quicker.
+    /// It is called after so many bytes, or up to eight times as many while cores are short. Measured: a full copy of 2 GiB
+    /// took 1.7 s with it and 2.0 s without; with 8 MiB it was no quicker.
     static constexpr std::uint64_t writeback_bytes = 32 << 20;
 
     /// Grows with zeroes or cuts. Throws `unsuitable` where `properties().resizable` is false.

@@ -13,8 +13,8 @@ public:
     /// `account` is for tests.
     explicit core_pressure(std::string account = "/proc/pressure/cpu");
 
-    /// Of the time since the last call, or since this was made, somebody waited for a core for more than half. False where the kernel keeps
-    /// no account. Costs a system call or three.
+    /// Of the time since the last call, or since this was made, somebody waited for a core for more than half. False where
+    /// the kernel keeps no account. Costs a few system calls.
     bool is_high();
 
 private:
