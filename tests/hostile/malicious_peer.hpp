@@ -595,6 +595,8 @@ outcome attack(const scene& where, const std::function<void(Liar&)>& script,
         boost::asio::thread_pool workers(2);
         local_socket here(network), there(network);
         boost::asio::local::connect_pair(here, there);
+        // So that a side which takes nothing holds up the first of many messages, not what the kernel has no more room for.
+        if (where.many) here.set_option(local_socket::send_buffer_size(1));
         peer_request request;
         request.role = at_target ? peer_role::target : peer_role::source;
         request.stream = make_stream(std::move(here));
@@ -683,7 +685,7 @@ void check_refused(const breach<Liar>& row, const outcome& end, std::uint64_t se
         CHECK(end.changes == 0);
         CHECK(end.intact);
     }
-    CHECK(end.seconds < 60);
+    CHECK(end.seconds < 30);
     CHECK(end.grown_bytes < sessions * (64 << 20) * sanitizer_memory);
 }
 

@@ -606,7 +606,7 @@ const breach<liar> slow_table[] = {
          it.greet();
          it.say(allocation{{{{0, it.shape.disk_bytes}, source_content::data}}});
          // Signs of life, so that it is not for its silence that it is given up.
-         for (int i = 0; i < 700; ++i) {  // until it is given up
+         for (int i = 0; i < 400; ++i) {  // until it is given up
              std::this_thread::sleep_for(std::chrono::milliseconds(100));
              std::vector<std::byte> life;
              append_keep_alive(life);
