@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "../tests/support/long_link.hpp"
+#include "support/long_link.hpp"
 
 namespace relaying {
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "support/killed_session.hpp"
+#include "support/places.hpp"
 
 using namespace reprotect;
 using namespace reprotect::test;
@@ -183,7 +184,7 @@ private:
 
     void check_map(const std::optional<state_record>& record) const {
         const command_result shown =
-            run_command({REPROTECT_TOOL, "map", pair_.target(), "--json", "--state", pair_.records()});
+            run_command({tool_path, "map", pair_.target(), "--json", "--state", pair_.records()});
         INFO(shown.errors);
         REQUIRE(shown.exit_code == 0);
         const auto map = parse_json(shown.output);
@@ -225,7 +226,7 @@ TEST_CASE(
     "a sync over a link that breaks, or whose sides are killed, at any moment leaves a record that is true, and the "
     "next "
     "one sends what still differs alone",
-    "[faults][soak][links]") {
+    "[faults][soak][links][slow]") {
     const std::uint64_t seed = number_from("REPROTECT_SEED", std::random_device()());
     const std::uint64_t rounds = number_from("REPROTECT_SOAK", 50);
     std::mt19937_64 random(seed);

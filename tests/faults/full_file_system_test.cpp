@@ -126,7 +126,7 @@ TEST_CASE("where the record finds no room, nothing is written to the target", "[
         const std::string source = tool.random_disk("source", 33, mib);
         const std::string target = tool.random_disk("target", 34, mib);
         const auto before = read_whole_file(target);
-        const std::vector<std::string> command{REPROTECT_TOOL, "sync", source, target, "--json", "--state", state};
+        const std::vector<std::string> command{tool_path, "sync", source, target, "--json", "--state", state};
         const command_result failed = run_command(command);
         INFO(failed.errors);
         CHECK(failed.exit_code == 4);

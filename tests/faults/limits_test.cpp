@@ -34,7 +34,7 @@ struct limited_sync {
     std::string source = rig.random_disk("source", 51, disk_bytes);
     std::string target = rig.file("target");
     std::vector<std::byte> stale = random_bytes(52, disk_bytes);
-    std::string tool = REPROTECT_TOOL;
+    std::string tool = tool_path;
 
     // One run under a limit on a stale target; true where it ended in success.
     bool run(const std::string& limit, const std::vector<std::string>& more = {},
@@ -124,7 +124,7 @@ TEST_CASE("with any number of threads the tool syncs or ends with an error of it
     }
     limited_sync pair;
     // The built one may lie below a folder that other users cannot look into.
-    pair.tool = pair.rig.copy(REPROTECT_TOOL, "tool");
+    pair.tool = pair.rig.copy(tool_path, "tool");
     std::filesystem::permissions(pair.tool, std::filesystem::perms{0755});
     // A user of this test's own, so that the limit counts nothing else. What is in the folder is that user's.
     process_options as_user;

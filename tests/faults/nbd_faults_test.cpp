@@ -168,7 +168,7 @@ TEST_CASE("an export that stalls does not keep the tool from being quit", "[faul
         nbdkit_server& stalled = (of_source ? pair.source : pair.target).server();
         pair.source.delay("pread", 100);
         process sync(pair.tool.command(pair.words({"--depth", "2"})));
-        REQUIRE(wait_until([&] { return pair.source.requests("pread") > 8; }));
+        REQUIRE(wait_until([&] { return a_record_says_dirty(pair.tool.records()); }));
         stalled.stall();
         sync.send(SIGINT);
         REQUIRE(sync.says("stopping"));

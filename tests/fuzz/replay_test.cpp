@@ -11,12 +11,13 @@
 
 #include "fuzz/fuzzers.hpp"
 #include "support/bytes.hpp"
+#include "support/places.hpp"
 
 using namespace reprotect;
 
 namespace {
 
-const std::filesystem::path folder = std::filesystem::path(REPROTECT_TEST_DATA) / "fuzz";
+const std::filesystem::path folder = std::filesystem::path(reprotect::test::tests_folder) / "fuzz";
 
 struct seed {
     std::string path;

@@ -5,6 +5,9 @@
 
 #include <zstd.h>
 
+#include "base/little_endian.hpp"
+#include "wire/data_batch.hpp"
+
 #include <algorithm>
 #include <limits>
 

@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include "codec/random.hpp"
 #include "peer/source_peer.hpp"

@@ -3,6 +3,7 @@
 // them say nothing, half begin a TLS hello and stop.
 #include "hostile/malicious_peer.hpp"
 #include "support/asking.hpp"
+#include "support/memory_watch.hpp"
 #include "support/server_rig.hpp"
 
 #include <arpa/inet.h>

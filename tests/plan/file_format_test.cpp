@@ -5,6 +5,7 @@
 #include "codec/digester.hpp"
 #include "reprotect/error.hpp"
 #include "support/bytes.hpp"
+#include "support/places.hpp"
 #include "support/temp_dir.hpp"
 
 #include <catch2/catch.hpp>
@@ -21,7 +22,7 @@ namespace {
 using file_bytes = std::vector<std::byte>;
 
 file_bytes golden(const std::string& name) {
-    return test::read_whole_file(std::string(REPROTECT_TEST_DATA) + "/plan/golden/" + name);
+    return test::read_whole_file(std::string(test::tests_folder) + "/plan/golden/" + name);
 }
 
 digest pattern(std::size_t start) {

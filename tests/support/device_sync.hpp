@@ -5,10 +5,14 @@
 #include "reprotect/state_record.hpp"
 #include "support/sync_rig.hpp"
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace reprotect::test {
@@ -53,6 +57,18 @@ inline std::vector<std::byte> stale_copy(std::vector<std::byte> content) {
 inline std::string recorded(state_store& records, const std::string& target) {
     const auto record = records.find_target(open_source(target)->identity());
     return record ? reprotect::to_string(record->status) : "none";
+}
+
+/// Whether a record of this folder says so, by the files alone: opening the target would be in the way of those who are to
+/// have it.
+inline bool a_record_says_dirty(const std::string& folder) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+        std::ifstream file(entry.path());
+        const std::string text((std::istreambuf_iterator<char>(file)), {});
+        if (text.find("dirty") != std::string::npos) return true;
+    }
+    return false;
 }
 
 }  // namespace reprotect::test

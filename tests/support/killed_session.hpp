@@ -48,7 +48,7 @@ public:
           source_(tool_.random_disk("source", random(), how.disk_bytes)),
           target_(tool_.random_disk("target", random(), how.disk_bytes)),
           key_(tool_.file("wire.key")) {
-        require_run({REPROTECT_TOOL, "key", "new", "--quiet", key_});
+        require_run({tool_path, "key", "new", "--quiet", key_});
     }
 
     const shape& how() const noexcept { return how_; }
@@ -89,16 +89,7 @@ public:
         return open_state_directory(records())->find_target(open_source(target_)->identity());
     }
     void forget_record() const { std::filesystem::remove_all(records()); }
-    /// By the store's files alone: opening the target would be in the way of those who are to have it.
-    bool says_dirty() const {
-        std::error_code none;
-        for (const auto& entry : std::filesystem::directory_iterator(records(), none)) {
-            std::ifstream file(entry.path());
-            const std::string text((std::istreambuf_iterator<char>(file)), {});
-            if (has(text, "dirty")) return true;
-        }
-        return false;
-    }
+    bool says_dirty() const { return a_record_says_dirty(records()); }
 
     std::vector<std::string> server_options() const {
         return {"--export", "disk=" + (how_.push ? target_ + ",target" : source_), "--depth", "4", "--key", key_};
@@ -176,7 +167,7 @@ public:
           link_(way_to(server_.port(), silence)),
           client_(pair.client_line(std::to_string(link_.port()))) {
         // A signal before that would be handled by what it has of this program.
-        const std::filesystem::path tool = std::filesystem::canonical(REPROTECT_TOOL);
+        const std::filesystem::path tool = std::filesystem::canonical(tool_path);
         std::error_code none;
         const std::string running = "/proc/" + std::to_string(client_.id()) + "/exe";
         wait_until([&] { return std::filesystem::read_symlink(running, none) == tool || !client_.runs(); });

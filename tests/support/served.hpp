@@ -80,7 +80,7 @@ private:
     static std::vector<std::string> completed(const tool_rig& rig, const std::vector<std::string>& options,
                                               const std::vector<std::string>& launcher) {
         std::vector<std::string> words = launcher;
-        words.insert(words.end(), {REPROTECT_TOOL, "serve", "--state", records_of(rig)});
+        words.insert(words.end(), {tool_path, "serve", "--state", records_of(rig)});
         if (launcher.empty()) words.insert(words.end(), {"--listen", "127.0.0.1:0"});
         words.insert(words.end(), options.begin(), options.end());
         return words;

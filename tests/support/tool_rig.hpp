@@ -2,6 +2,7 @@
 #pragma once
 
 #include "support/bytes.hpp"
+#include "support/places.hpp"
 #include "support/process.hpp"
 #include "support/run_command.hpp"
 #include "support/temp_dir.hpp"
@@ -26,7 +27,7 @@ public:
 
     /// argv with the tool and the state directory put in.
     std::vector<std::string> command(std::vector<std::string> words) const {
-        words.insert(words.begin(), REPROTECT_TOOL);
+        words.insert(words.begin(), tool_path);
         words.insert(words.end(), {"--state", records()});
         return words;
     }

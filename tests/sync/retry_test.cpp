@@ -282,6 +282,8 @@ TEST_CASE("over a link that breaks again and again a sync ends equal by itself, 
     far_rig rig(role, 300 * c);
     long_link::options link;
     link.server = {boost::asio::ip::address_v4::loopback(), port_of(rig.server.address())};
+    // A MiB takes 20 ms, so that a target elsewhere has the time to tell what it has written.
+    link.to_server.bytes_per_second = link.to_client.bytes_per_second = 50 << 20;
     std::atomic<unsigned> made = 0;
     link.faults = [&](std::size_t) {
         connection_faults faults;
@@ -296,9 +298,9 @@ TEST_CASE("over a link that breaks again and again a sync ends equal by itself, 
     CHECK(rig.equal());
     CHECK(report.attempts == made);
     CHECK(report.attempts >= 4);
-    // A target here knows; one elsewhere may have had no time to tell.
+    // A target here knows all; of one elsewhere the last that it told may be lost with the link.
     CHECK(report.bytes.written <= rig.content.size());
-    CHECK(report.bytes.written >= rig.content.size() / (role == export_role::source ? 1 : 4));
+    CHECK(report.bytes.written >= rig.content.size() / (role == export_role::source ? 1 : 2));
     CHECK(report.to_target.total() > rig.content.size());
     CHECK(report.to_target.total() < rig.content.size() * 2);
     CHECK(has_warning(report, "trying again"));

@@ -2,6 +2,10 @@
 // nothing else; and they make no thread.
 #include <catch2/catch.hpp>
 
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/thread_pool.hpp>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>

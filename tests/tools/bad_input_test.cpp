@@ -91,7 +91,7 @@ TEST_CASE("a disk that may not be opened is refused for lack of permission", "[t
     }
     const tool_rig rig;
     std::filesystem::permissions(rig.folder(), std::filesystem::perms{0755});
-    std::filesystem::copy_file(REPROTECT_TOOL, rig.file("tool"));
+    std::filesystem::copy_file(tool_path, rig.file("tool"));
     const std::string source = rig.random_disk("source", 1, 5000);
     const std::string secret = rig.random_disk("secret", 2, 5000);
     ::chmod(secret.c_str(), 0600);
@@ -123,7 +123,7 @@ TEST_CASE("records that a full file system has no room for say so, not that a ri
     std::filesystem::create_directory(full.file("records"));
     CHECK_THROWS(write_whole_file(full.file("filler"), random_bytes(3, 2 * mib)));
     const command_result result =
-        run_command({REPROTECT_TOOL, "sync", source, target, "--json", "--state", full.file("records")});
+        run_command({tool_path, "sync", source, target, "--json", "--state", full.file("records")});
     INFO(result.errors);
     const auto document = parse_json(result.output);
     CHECK(text_at(document, "error.kind") == "no_space");
@@ -416,8 +416,8 @@ TEST_CASE("a result that cannot be delivered is no success", "[tool]") {
 TEST_CASE("too few descriptors end in a clean error", "[tool]") {
     const tool_rig rig;
     const std::string source = rig.random_disk("source", 1, mib);
-    const std::string line = "ulimit -n 6; exec '" REPROTECT_TOOL "' sync '" + source + "' '" + rig.file("target") +
-                             "' --state '" + rig.records() + "'";
+    const std::string line = "ulimit -n 6; exec '" + std::string(tool_path) + "' sync '" + source + "' '" +
+                             rig.file("target") + "' --state '" + rig.records() + "'";
     const command_result result = run_command({"sh", "-c", line});
     INFO(result.errors);
     CHECK(result.exit_code >= 1);

@@ -192,7 +192,7 @@ TEST_CASE("bench never opens a disk for writing", "[tool]") {
     }
     const tool_rig rig;
     std::filesystem::permissions(rig.folder(), std::filesystem::perms{0755});
-    std::filesystem::copy_file(REPROTECT_TOOL, rig.file("tool"));
+    std::filesystem::copy_file(tool_path, rig.file("tool"));
     const std::string disk = rig.random_disk("disk", 1, 3 * mib);
     ::chmod(disk.c_str(), 0444);
     const auto time = std::filesystem::last_write_time(disk);

@@ -13,7 +13,8 @@ using namespace reprotect::test;
 std::vector<std::string> complete(const std::vector<std::string>& words, const std::string& folder = "/") {
     const std::string script = R"(
         cd "$1" || exit 1; shift
-        source ")" REPROTECT_SOURCE_FOLDER R"(/tools/completion/reprotect.bash" || exit 1
+        source ")" + std::string(source_folder) +
+                               R"(/tools/completion/reprotect.bash" || exit 1
         complete -p reprotect > /dev/null || exit 1
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         _reprotect
@@ -68,7 +69,7 @@ TEST_CASE("completion offers files where a disk or a file is wanted", "[tool]") 
 
 TEST_CASE("completion offers exactly the options that each verb's help lists", "[tool]") {
     for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"}) {
-        std::istringstream help(run_command({REPROTECT_TOOL, verb, "--help"}).output);
+        std::istringstream help(run_command({tool_path, verb, "--help"}).output);
         words listed;
         for (std::string line; std::getline(help, line);) {
             const std::size_t dashes = line.find("--");

@@ -26,7 +26,7 @@ struct billed_rig : tool_rig {
          "source": "made up"},
         {"provider": "a", "direction": "out", "from": "y", "to": "x", "unit": "GB", "tiers": [{"price": "20"}],
          "source": "made up"}]})");
-    billed_rig() { run_checked({REPROTECT_TOOL, "key", "new", "--quiet", key}); }
+    billed_rig() { run_checked({tool_path, "key", "new", "--quiet", key}); }
 
     words billed() const { return {"--egress-from", "a:x", "--egress-to", "a:y", "--prices", prices}; }
     command_result client(const words& line) const { return run(line + words{"--key", key, "--progress", "none"}); }
@@ -90,7 +90,7 @@ TEST_CASE("what was billed before this month moves what follows into its tier; w
     const words places{"--egress-from", "a:x", "--egress-to", "a:y", "--prices", book};
     const auto paper = [&](const words& more) {
         return parse_json(run_checked(
-            words{REPROTECT_TOOL, "estimate", "--model", "asr-2018", "--used", "2GB", "--changed", "2GB", "--json"} +
+            words{tool_path, "estimate", "--model", "asr-2018", "--used", "2GB", "--changed", "2GB", "--json"} +
             places + more));
     };
     const auto assumes = [](const boost::json::object& document, const char* part) {
@@ -175,7 +175,7 @@ reprotect::history_record run_that_took(double factor, bool peer = true, const s
 TEST_CASE("an estimate with a history is scaled by how earlier runs went, and says so", "[tool]") {
     const tool_rig rig;
     const std::string path = rig.file("runs");
-    const words paper{REPROTECT_TOOL, "estimate", "--used", "10GB", "--changed", "1GB"};
+    const words paper{tool_path, "estimate", "--used", "10GB", "--changed", "1GB"};
     const words with = paper + words{"--history", path};
     const auto total = [](const words& line) {
         return at_path(parse_json(run_checked(line + words{"--json"})), "total.likely_s").to_number<double>();
@@ -212,7 +212,7 @@ TEST_CASE("an estimate with a history is scaled by how earlier runs went, and sa
 TEST_CASE("a look at two disks is calibrated by runs of these two", "[tool]") {
     const tool_rig rig;
     const std::string a = rig.random_disk("a", 1, 8 << 20), b = rig.copy(a, "b"), path = rig.file("runs");
-    const words look{REPROTECT_TOOL, "estimate", a, b, "--budget", "200ms", "--seed", "1", "--history", path};
+    const words look{tool_path, "estimate", a, b, "--budget", "200ms", "--seed", "1", "--history", path};
     reprotect::history_record other = run_that_took(3, false);
     other.prediction.scope = {false, false, 8 << 20, 0};
     reprotect::append_history(path, other);

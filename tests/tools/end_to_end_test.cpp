@@ -16,9 +16,9 @@ namespace {
 
 using namespace reprotect::test;
 
-const std::string bench = REPROTECT_SOURCE_FOLDER "/bench/end_to_end";
+const std::string bench = std::string(source_folder) + "/bench/end_to_end";
 
-const std::string built = std::filesystem::path(REPROTECT_TOOL).parent_path();
+const std::string built = std::filesystem::path(tool_path).parent_path();
 
 // The bench on small disks in the rig's folder, with the tool and the maker of the disks of a folder: by default those
 // that were built beside the tests. All that it makes is in the rig's folder.
@@ -224,8 +224,8 @@ TEST_CASE("the end-to-end bench gives a wrong result no time, and leaves nothing
     const tool_rig rig;
     const std::string broken = rig.file("broken");
     std::filesystem::create_directories(broken);
-    std::ofstream(broken + "/reprotect") << "#!/bin/sh\ncase $1 in serve | key) exec '" REPROTECT_TOOL
-                                            "' \"$@\" ;; esac\nexit 0\n";
+    std::ofstream(broken + "/reprotect") << "#!/bin/sh\ncase $1 in serve | key) exec '" << tool_path
+                                         << "' \"$@\" ;; esac\nexit 0\n";
     std::filesystem::permissions(broken + "/reprotect", std::filesystem::perms::owner_all);
     std::filesystem::create_symlink(built + "/reprotect_workload", broken + "/reprotect_workload");
     for (const char* workload : {"w1", "w3", "sparse-sync", "n1-nbdkit", "s1"}) {

@@ -18,7 +18,7 @@ struct rig {
         write_whole_file(target, stale);
     }
     command_result sync(std::vector<std::string> more) {
-        std::vector<std::string> line{REPROTECT_TOOL, "sync", source, target, "--yes", "--state", folder.file("state")};
+        std::vector<std::string> line{tool_path, "sync", source, target, "--yes", "--state", folder.file("state")};
         line.insert(line.end(), more.begin(), more.end());
         return run_command(line);
     }

@@ -13,7 +13,7 @@ constexpr std::size_t disk_bytes = 32 << 20, block = 4096;
 
 struct pair_rig : tool_rig {
     pair_rig() {
-        run_checked({REPROTECT_TOOL, "key", "new", "--quiet", key});
+        run_checked({tool_path, "key", "new", "--quiet", key});
         auto stale = read_whole_file(current);
         for (std::size_t at = 0; at < stale.size(); at += 8 * block) stale[at] ^= std::byte{1};
         write_whole_file(file("stale"), stale);
@@ -22,7 +22,7 @@ struct pair_rig : tool_rig {
         return {"--export", "current=" + current, "--export", "stale=" + file("stale") + ",target", "--key", key};
     }
     command_result estimate(words line) const {
-        line.insert(line.begin(), {REPROTECT_TOOL, "estimate"});
+        line.insert(line.begin(), {tool_path, "estimate"});
         line.insert(line.end(), {"--key", key});
         return run_command(line);
     }
@@ -199,7 +199,7 @@ TEST_CASE("a look at a peer fails as a sync would, before anything is read", "[t
     served here(rig, rig.serving());
     CHECK(rig.estimate({rig.current, here.disk("nowhere")}).exit_code == 3);
     const command_result keyless =
-        run_command({REPROTECT_TOOL, "estimate", rig.current, here.disk("stale"), "--key", rig.file("none")});
+        run_command({tool_path, "estimate", rig.current, here.disk("stale"), "--key", rig.file("none")});
     CHECK(keyless.exit_code != 0);
     const command_result apart = rig.estimate({rig.current, here.disk("stale"), "--one-machine"});
     CHECK(apart.exit_code == 2);

@@ -15,7 +15,7 @@ namespace {
 using namespace reprotect::test;
 
 boost::json::object estimate_json(std::vector<std::string> words) {
-    words.insert(words.begin(), {REPROTECT_TOOL, "estimate", "--json"});
+    words.insert(words.begin(), {tool_path, "estimate", "--json"});
     const command_result result = run_command(words);
     INFO(result.errors);
     REQUIRE(result.exit_code == 0);
@@ -42,7 +42,7 @@ TEST_CASE("the vendor's row is estimated phase by phase, with what was assumed a
     CHECK(document.at("cost").is_null());
     CHECK_FALSE(at_path(document, "full_copy.needed").as_bool());
 
-    std::vector<std::string> line{REPROTECT_TOOL, "estimate"};
+    std::vector<std::string> line{tool_path, "estimate"};
     line.insert(line.end(), row.begin(), row.end());
     line.insert(line.end(), {"--egress-from", "azure:westeurope", "--egress-to", "azure:northeurope"});
     const command_result text = run_command(line);
@@ -54,8 +54,7 @@ TEST_CASE("the vendor's row is estimated phase by phase, with what was assumed a
 }
 
 TEST_CASE("every default of an estimate is printed with where it comes from", "[tool]") {
-    const command_result result =
-        run_command({REPROTECT_TOOL, "estimate", "--used", "127GB", "--changed", "30GB..60GB"});
+    const command_result result = run_command({tool_path, "estimate", "--used", "127GB", "--changed", "30GB..60GB"});
     CHECK(result.exit_code == 0);
     for (const char* const part :
          {"model         pipeline", "assumed", "link rate", "guess", "to target", "full copy     no"})
@@ -78,11 +77,11 @@ TEST_CASE("several disks of one machine are estimated together", "[tool]") {
 
 TEST_CASE("a price book of one's own replaces the shipped one, which is a beginning for it", "[tool]") {
     const tool_rig rig;
-    const command_result shipped = run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--json"});
+    const command_result shipped = run_command({tool_path, "estimate", "--list-prices", "--json"});
     REQUIRE(shipped.exit_code == 0);
     CHECK(text_at(parse_json(shipped.output), "format") == "reprotect-prices-1");
     const std::string file = rig.text_file("prices.json", shipped.output);
-    const command_result listed = run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices", file});
+    const command_result listed = run_command({tool_path, "estimate", "--list-prices", "--prices", file});
     CHECK(listed.exit_code == 0);
     CHECK(has(listed.output, "azure out"));
     // What a price leaves open, and which regions it is for, stands beside it.
@@ -96,10 +95,10 @@ TEST_CASE("a price book of one's own replaces the shipped one, which is a beginn
         "nameless.json", R"({"format": "reprotect-prices-1", "kind": "contract", "prices": [{"provider": "a",
         "direction": "out", "from": "x", "to": "y", "unit": "GB", "tiers": [{"price": "1"}], "currency": "EUR",
         "date": "2026-11", "source": "made up"}]})");
-    CHECK(run_checked({REPROTECT_TOOL, "estimate", "--list-prices", "--prices", nameless}) ==
+    CHECK(run_checked({tool_path, "estimate", "--list-prices", "--prices", nameless}) ==
           "price book: contract prices\na out x -> y: 1.00 EUR/GB  (2026-11; made up)");
     const command_result broken =
-        run_command({REPROTECT_TOOL, "estimate", "--list-prices", "--prices",
+        run_command({tool_path, "estimate", "--list-prices", "--prices",
                      rig.text_file("bad.json", "{\n\"format\": \"reprotect-prices-1\",\n7}")});
     CHECK(broken.exit_code == 2);
     CHECK(has(broken.errors, "line 3"));
@@ -150,7 +149,7 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
         {{"--used", "1GB", "--egress-from", "azure:atlantis", "--egress-to", "internet"}, "atlantis"},
     };
     for (const bad_line& bad : lines) {
-        std::vector<std::string> words{REPROTECT_TOOL, "estimate"};
+        std::vector<std::string> words{tool_path, "estimate"};
         words.insert(words.end(), bad.words.begin(), bad.words.end());
         const command_result result = run_command(words);
         INFO(bad.says << " in: " << result.errors);
@@ -159,7 +158,7 @@ TEST_CASE("an estimate of what makes no sense ends with 2 and says which option"
         CHECK(result.output.empty());
     }
     const command_result no_book =
-        run_command({REPROTECT_TOOL, "estimate", "--used", "1GB", "--prices", "/nonexistent/book.json"});
+        run_command({tool_path, "estimate", "--used", "1GB", "--prices", "/nonexistent/book.json"});
     CHECK(no_book.exit_code == 3);
     CHECK(has(no_book.errors, "/nonexistent/book.json"));
     CHECK(no_book.output.empty());
@@ -201,8 +200,8 @@ TEST_CASE("two disks are looked at, and the estimate says what it read and how s
     // Written to is neither.
     CHECK(read_whole_file(images.source) == random_bytes(1, 32 << 20));
 
-    const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target, "--sample",
-                                             "20%", "--probe-write", images.folder.file("scratch")});
+    const command_result text = run_command({tool_path, "estimate", images.source, images.target, "--sample", "20%",
+                                             "--probe-write", images.folder.file("scratch")});
     INFO(text.errors);
     CHECK(text.exit_code == 0);
     for (const char* const part : {"sampled", "--seed", "changed", "(90%)", "compresses", "processors", "total"}) {
@@ -246,7 +245,7 @@ TEST_CASE("with a seed a look samples the same blocks again", "[tool]") {
 
 TEST_CASE("without consent writing is an assumption that is printed", "[tool]") {
     const two_images images;
-    const command_result text = run_command({REPROTECT_TOOL, "estimate", images.source, images.target});
+    const command_result text = run_command({tool_path, "estimate", images.source, images.target});
     CHECK(text.exit_code == 0);
     CHECK(has(text.output, "target write rate"));
 }
@@ -263,12 +262,12 @@ TEST_CASE("of one disk a full copy is estimated, or what would be if so much had
     CHECK(number_at(what_if, "probe.changed.likely_bytes") == 1 << 20);
     CHECK(at_path(what_if, "probe.changed_given").as_bool());
     const command_result text =
-        run_command({REPROTECT_TOOL, "estimate", images.source, "--changed", "1MiB", "--target-read", "20MB/s"});
+        run_command({tool_path, "estimate", images.source, "--changed", "1MiB", "--target-read", "20MB/s"});
     CHECK(has(text.output, "changed       1.05 MB (1.00 MiB) (as given)"));
     CHECK_FALSE(has(text.output, "to copy"));
     CHECK(has(text.output, "used on the target of the disk"));
     CHECK(has(text.output, "target-read   1.7 s"));
-    CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source}).output, "to copy"));
+    CHECK(has(run_command({tool_path, "estimate", images.source}).output, "to copy"));
 }
 
 TEST_CASE("of two disks that are both here, whoever tells of a link is told what a sync over it takes", "[tool]") {
@@ -296,7 +295,7 @@ TEST_CASE("of two disks that are both here, whoever tells of a link is told what
     }
     CHECK(number_at(with({"--zero-share", "0%"}), "egress.to_target.high_bytes") == 0);
     const command_result both =
-        run_command({REPROTECT_TOOL, "estimate", images.source, images.target, "--one-machine", "--link", "1MB/s"});
+        run_command({tool_path, "estimate", images.source, images.target, "--one-machine", "--link", "1MB/s"});
     CHECK(both.exit_code == 2);
     CHECK(has(both.errors, "--one-machine and --link do not go together"));
 }
@@ -308,7 +307,7 @@ TEST_CASE("a target that is missing or holds nothing is estimated as a full copy
     for (const std::string& target : {missing, hole}) {
         INFO(target);
         const auto document = estimate_json({images.source, target, "--link", "1GB/s"});
-        const command_result synced = run_command({REPROTECT_TOOL, "sync", images.source, target, "--dry-run", "--json",
+        const command_result synced = run_command({tool_path, "sync", images.source, target, "--dry-run", "--json",
                                                    "--state", images.folder.file("records")});
         const auto real = parse_json(synced.output);
         CHECK(text_at(real, "mode") == "full");
@@ -322,7 +321,7 @@ TEST_CASE("a target that is missing or holds nothing is estimated as a full copy
         CHECK_FALSE(reads_target);
     }
     CHECK_FALSE(std::filesystem::exists(missing));
-    CHECK(has(run_command({REPROTECT_TOOL, "estimate", images.source, missing}).output,
+    CHECK(has(run_command({tool_path, "estimate", images.source, missing}).output,
               missing + " is not there: a sync makes it"));
 }
 
@@ -359,8 +358,7 @@ TEST_CASE("what can be refused without a look is refused before one", "[tool]") 
         {{"--probe-write", images.folder.file("no/scratch")}, 3, "there is no folder"},
     };
     for (const bad_line& bad : lines) {
-        std::vector<std::string> words{REPROTECT_TOOL, "estimate",      source.name(),
-                                       images.target,  "--probe-write", scratch};
+        std::vector<std::string> words{tool_path, "estimate", source.name(), images.target, "--probe-write", scratch};
         words.insert(words.end(), bad.words.begin(), bad.words.end());
         const command_result result = run_command(words);
         INFO(bad.says << ": " << result.errors);
@@ -375,13 +373,13 @@ TEST_CASE("a look at a disk that cannot be read fails with 4 and names it", "[to
     const two_images images;
     const failing_server source(random_bytes(1, 1 << 20));
     source.fail("pread", "EIO");
-    const command_result unreadable = run_command({REPROTECT_TOOL, "estimate", source.name(), images.target});
+    const command_result unreadable = run_command({tool_path, "estimate", source.name(), images.target});
     INFO(unreadable.errors);
     CHECK(unreadable.exit_code == 4);
     CHECK(has(unreadable.errors, source.name()));
     CHECK(unreadable.output.empty());
     const command_result document =
-        run_command({REPROTECT_TOOL, "estimate", images.source, source.name(), "--json", "--quiet"});
+        run_command({tool_path, "estimate", images.source, source.name(), "--json", "--quiet"});
     CHECK(document.exit_code == 4);
     CHECK(text_at(parse_json(document.output), "error.kind") == "device_io");
     CHECK(text_at(parse_json(document.output), "error.device") == source.name());
@@ -390,7 +388,7 @@ TEST_CASE("a look at a disk that cannot be read fails with 4 and names it", "[to
 TEST_CASE("a look at disks that cannot be is refused, saying why", "[tool]") {
     const two_images images;
     const auto refused = [&](std::vector<std::string> words, int code, const std::string& part) {
-        words.insert(words.begin(), {REPROTECT_TOOL, "estimate"});
+        words.insert(words.begin(), {tool_path, "estimate"});
         const command_result result = run_command(words);
         INFO(part << ": " << result.errors);
         CHECK(result.exit_code == code);

@@ -28,7 +28,7 @@ struct bad_line {
 
 void check_refused(const std::vector<bad_line>& lines) {
     for (const bad_line& bad : lines) {
-        words command{REPROTECT_TOOL};
+        words command{tool_path};
         command.insert(command.end(), bad.line.begin(), bad.line.end());
         CAPTURE(bad.line);
         const command_result result = process(command).wait(patience);
@@ -136,7 +136,7 @@ TEST_CASE("a server's command line that makes no sense ends with 2 and a hint", 
 TEST_CASE("key new makes a file for its owner alone, tells its id, and never writes over anything", "[tool]") {
     const tool_rig rig;
     const std::string file = rig.file("laptop.key");
-    const command_result made = run_command({REPROTECT_TOOL, "key", "new", file});
+    const command_result made = run_command({tool_path, "key", "new", file});
     CHECK(made.exit_code == 0);
     CHECK(made.errors.empty());
     std::smatch id;
@@ -146,21 +146,21 @@ TEST_CASE("key new makes a file for its owner alone, tells its id, and never wri
     CHECK((info.st_mode & 07777) == 0600);
 
     const auto before = read_whole_file(file);
-    const command_result again = run_command({REPROTECT_TOOL, "key", "new", file});
+    const command_result again = run_command({tool_path, "key", "new", file});
     CHECK(again.exit_code == 3);
     CHECK(has(again.errors, "\n  hint: "));
     CHECK((read_whole_file(file) == before));
 
-    CHECK(run_command({REPROTECT_TOOL, "key", "show", file}).output == id[1].str() + "\n");
-    const auto shown = parse_json(run_command({REPROTECT_TOOL, "key", "show", file, "--json"}).output);
+    CHECK(run_command({tool_path, "key", "show", file}).output == id[1].str() + "\n");
+    const auto shown = parse_json(run_command({tool_path, "key", "show", file, "--json"}).output);
     CHECK(text_at(shown, "key") == id[1].str());
     CHECK(text_at(shown, "file") == file);
-    CHECK(run_command({REPROTECT_TOOL, "key", "show", rig.file("none")}).exit_code == 3);
+    CHECK(run_command({tool_path, "key", "show", rig.file("none")}).exit_code == 3);
 
-    const command_result quiet = run_command({REPROTECT_TOOL, "key", "new", "-q", rig.file("other")});
+    const command_result quiet = run_command({tool_path, "key", "new", "-q", rig.file("other")});
     CHECK(quiet.exit_code == 0);
     CHECK(quiet.output.empty());
-    const auto other = parse_json(run_command({REPROTECT_TOOL, "key", "new", "--json", rig.file("third")}).output);
+    const auto other = parse_json(run_command({tool_path, "key", "new", "--json", rig.file("third")}).output);
     CHECK(text_at(other, "key").size() == 16);
 }
 

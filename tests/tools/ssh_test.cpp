@@ -64,12 +64,12 @@ struct two_machines {
         return line;
     }
     std::string far_status(const std::string& disk) const {
-        const command_result told = run_command({REPROTECT_TOOL, "map", disk, "--state", far_records(), "--json"});
+        const command_result told = run_command({tool_path, "map", disk, "--state", far_records(), "--json"});
         return text_at(parse_json(told.output), "record.status");
     }
 
     std::string script(const std::string& path) const {
-        std::ofstream(path) << "#!/bin/sh\necho $$ > '" << rig.file("far.process") << "'\nexec '" << REPROTECT_TOOL
+        std::ofstream(path) << "#!/bin/sh\necho $$ > '" << rig.file("far.process") << "'\nexec '" << tool_path
                             << "' \"$@\" --state '" << far_records() << "'\n";
         std::filesystem::permissions(path, std::filesystem::perms::owner_all);
         return path;
@@ -142,9 +142,9 @@ TEST_CASE("over ssh a disk is looked at where it is, and a sync that estimates f
     for (std::size_t at = 0; at < 8 << 20; at += 64 << 10) tool_rig::damage(target, at);
     constexpr double changed = (8 << 20) / 16;
     for (const words& pair : {words{source, here.far(target)}, words{here.far(source), target}}) {
-        const command_result looked = run_command(
-            two_machines::over_ssh({REPROTECT_TOOL, "estimate", pair[0], pair[1], "--json", "--sample", "100%"},
-                                   here.sshd.command(), here.far_tool));
+        const command_result looked =
+            run_command(two_machines::over_ssh({tool_path, "estimate", pair[0], pair[1], "--json", "--sample", "100%"},
+                                               here.sshd.command(), here.far_tool));
         INFO(looked.errors);
         REQUIRE(looked.exit_code == 0);
         const auto document = parse_json(looked.output);

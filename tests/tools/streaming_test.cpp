@@ -38,7 +38,7 @@ struct keyed_rig : tool_rig {
     std::string key = new_key("laptop");
 
     std::string new_key(const std::string& name) const {
-        run_checked({REPROTECT_TOOL, "key", "new", "--quiet", file(name + ".key")});
+        run_checked({tool_path, "key", "new", "--quiet", file(name + ".key")});
         return file(name + ".key");
     }
     words with_key() const { return {"--key", key}; }
@@ -51,7 +51,7 @@ struct keyed_rig : tool_rig {
     }
     std::string server_record(const std::string& disk) const {
         return text_at(
-            parse_json(run_checked({REPROTECT_TOOL, "map", disk, "--json", "--state", served::records_of(*this)})),
+            parse_json(run_checked({tool_path, "map", disk, "--json", "--state", served::records_of(*this)})),
             "record.status");
     }
 };
@@ -114,7 +114,7 @@ TEST_CASE("a key file that others may read is refused on both sides, and never w
     const keyed_rig rig;
     const std::string a = rig.random_disk("a", 1, 10'000);
     const auto before = read_whole_file(rig.key);
-    check_refusal(run_command({REPROTECT_TOOL, "key", "new", rig.key}), 3, rig.key);
+    check_refusal(run_command({tool_path, "key", "new", rig.key}), 3, rig.key);
     CHECK((read_whole_file(rig.key) == before));
     CHECK((std::filesystem::status(rig.key).permissions() == std::filesystem::perms(0600)));
 
@@ -122,8 +122,8 @@ TEST_CASE("a key file that others may read is refused on both sides, and never w
     const command_result client = rig.run({"diff", a, "reprotect://127.0.0.1:1/a", "--key", rig.key});
     check_refusal(client, 3, "others than its owner may use this key file");
     CHECK(has(client.errors, "chmod 600 " + rig.key));
-    process server({REPROTECT_TOOL, "serve", "--listen", "127.0.0.1:0", "--export", "a=" + a, "--key", rig.key,
-                    "--state", served::records_of(rig)});
+    process server({tool_path, "serve", "--listen", "127.0.0.1:0", "--export", "a=" + a, "--key", rig.key, "--state",
+                    served::records_of(rig)});
     check_refusal(server.wait(20s), 3, "others than its owner may use this key file");
 }
 
@@ -152,7 +152,7 @@ TEST_CASE("what a server or the way to it refuses has the exit code of its kind,
     CHECK((read_whole_file(b) == random_bytes(2, 10'000)));
 
     process second(
-        words{REPROTECT_TOOL, "serve", "--listen", "127.0.0.1:" + here.port(), "--state", served::records_of(rig)} +
+        words{tool_path, "serve", "--listen", "127.0.0.1:" + here.port(), "--state", served::records_of(rig)} +
         exports + rig.with_key());
     check_refusal(second.wait(20s), 5, "Address already in use");
 

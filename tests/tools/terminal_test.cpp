@@ -337,7 +337,7 @@ TEST_CASE("a stop that could not be said at once is said and reported when stand
 
 TEST_CASE("Ctrl-C ends what only waits to say that the command line makes no sense", "[tool]") {
     const tool_rig rig;
-    held_up_run held(rig, {REPROTECT_TOOL, "nonsense"});
+    held_up_run held(rig, {tool_path, "nonsense"});
     held.run().send(SIGINT);
     CHECK(held.run().wait().exit_code == 130);
 }

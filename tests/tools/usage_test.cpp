@@ -88,7 +88,7 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
         {{"checksum", "a", "--against", "m", "--digest", "xxh3"}, "do not go together"},
     };
     for (const bad_line& line : lines) {
-        std::vector<std::string> command{REPROTECT_TOOL};
+        std::vector<std::string> command{tool_path};
         command.insert(command.end(), line.words.begin(), line.words.end());
         const command_result result = run_command(command);
         INFO("said: " << result.errors);
@@ -103,13 +103,13 @@ TEST_CASE("a command line that makes no sense ends with 2, one clear line and a 
 }
 
 TEST_CASE("a hint of a usage error leads to --help", "[tool]") {
-    CHECK(has(run_command({REPROTECT_TOOL}).errors, "--help"));
-    CHECK(has(run_command({REPROTECT_TOOL, "sync", "a"}).errors, "reprotect sync --help"));
-    CHECK(has(run_command({REPROTECT_TOOL, "nonsense"}).errors, "--help"));
+    CHECK(has(run_command({tool_path}).errors, "--help"));
+    CHECK(has(run_command({tool_path, "sync", "a"}).errors, "reprotect sync --help"));
+    CHECK(has(run_command({tool_path, "nonsense"}).errors, "--help"));
 }
 
 TEST_CASE("a usage error with --json is a document too", "[tool]") {
-    const command_result result = run_command({REPROTECT_TOOL, "sync", "a", "--json"});
+    const command_result result = run_command({tool_path, "sync", "a", "--json"});
     CHECK(result.exit_code == 2);
     const auto document = parse_json(result.output);
     CHECK(count_at(document, "error.code") == 2);
@@ -119,7 +119,7 @@ TEST_CASE("a usage error with --json is a document too", "[tool]") {
 TEST_CASE("help is given for the tool and for each verb, with examples, and lists no verb that is not there",
           "[tool]") {
     for (const std::string flag : {"--help", "-h", "help"}) {
-        const command_result help = run_command({REPROTECT_TOOL, flag});
+        const command_result help = run_command({tool_path, flag});
         CHECK(help.exit_code == 0);
         CHECK(help.errors.empty());
         for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"})
@@ -130,22 +130,21 @@ TEST_CASE("help is given for the tool and for each verb, with examples, and list
     }
     for (const std::string verb : {"sync", "diff", "estimate", "checksum", "map", "bench", "serve", "key"}) {
         for (const std::string flag : {"--help", "-h"}) {
-            const command_result help = run_command({REPROTECT_TOOL, verb, flag});
+            const command_result help = run_command({tool_path, verb, flag});
             CHECK(help.exit_code == 0);
             CHECK(has(help.output, "Usage: reprotect " + verb));
             CHECK(has(help.output, "Examples:\n  reprotect " + verb));
         }
     }
-    CHECK(has(run_command({REPROTECT_TOOL, "--version"}).output, "reprotect "));
-    CHECK(has(run_command({REPROTECT_TOOL, "diff", "--help"}).output,
-              "-o, --output FILE           save the differential"));
-    CHECK(has(run_command({REPROTECT_TOOL, "checksum", "--help"}).output, "FILE           save the digest map"));
+    CHECK(has(run_command({tool_path, "--version"}).output, "reprotect "));
+    CHECK(has(run_command({tool_path, "diff", "--help"}).output, "-o, --output FILE           save the differential"));
+    CHECK(has(run_command({tool_path, "checksum", "--help"}).output, "FILE           save the digest map"));
 }
 
 // A run in a folder, so that the disks' names are the bare words.
 command_result run_in(const tool_rig& rig, const std::vector<std::string>& words) {
-    std::vector<std::string> line{
-        "sh", "-c", "cd \"$0\" && exec \"$@\"", rig.folder().string(), REPROTECT_TOOL, "--state", rig.records()};
+    std::vector<std::string> line{"sh",      "-c",         "cd \"$0\" && exec \"$@\"", rig.folder().string(), tool_path,
+                                  "--state", rig.records()};
     line.insert(line.end(), words.begin(), words.end());
     return run_command(line);
 }
@@ -183,13 +182,14 @@ TEST_CASE("arguments come in any order, and the last of an option wins", "[tool]
     CHECK(before.exit_code == 0);
     CHECK(before.output.empty());
     CHECK(rig.run({"diff", a, b, "--depth", "999", "--depth=4"}).exit_code == 0);
-    CHECK(run_command({REPROTECT_TOOL, "diff", "--quiet", "--", a, b}).exit_code == 0);
+    CHECK(run_command({tool_path, "diff", "--quiet", "--", a, b}).exit_code == 0);
 }
 
 TEST_CASE("a disk whose name starts with a dash can be named after two dashes", "[tool]") {
     const tool_rig rig;
     rig.random_disk("-odd", 1, 5000);
-    const std::string line = "cd '" + rig.folder().string() + "' && '" REPROTECT_TOOL "' map --json -- -odd";
+    const std::string line =
+        "cd '" + rig.folder().string() + "' && '" + std::string(tool_path) + "' map --json -- -odd";
     const command_result result = run_command({"sh", "-c", line});
     CHECK(result.exit_code == 0);
     CHECK(has(result.output, "-odd"));

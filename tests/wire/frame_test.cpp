@@ -4,6 +4,7 @@
 
 #include "support/aborts.hpp"
 #include "support/failures.hpp"
+#include "support/places.hpp"
 #include "wire/fields.hpp"
 #include "wire/frame_samples.hpp"
 #include "wire/written_again.hpp"
@@ -14,7 +15,7 @@ using namespace reprotect;
 using namespace reprotect::test;
 
 bytes golden(const std::string& name) {
-    return read_whole_file(std::string(REPROTECT_TEST_DATA "/wire/golden/") + name);
+    return read_whole_file(std::string(tests_folder) + "/wire/golden/" + name);
 }
 
 preamble sample_preamble() {

@@ -1,6 +1,8 @@
 # Benches: one Google Benchmark executable from bench/*_bench.cpp, run once and small as a test, so that they do not rot; and
 # the small one that makes the disks which bench/end_to_end measures on.
-add_executable(reprotect_workload bench/workload.cpp)
+# The workload's relay is the one of the tests.
+add_executable(reprotect_workload bench/workload.cpp tests/support/long_link.cpp)
+target_include_directories(reprotect_workload PRIVATE tests)
 reprotect_target_defaults(reprotect_workload)
 
 # How good a probe's intervals are.

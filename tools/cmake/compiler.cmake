@@ -1,20 +1,24 @@
 # What every target of this project is compiled with.
 
-# ccache makes the second build quick; its sloppiness lets it see through precompiled headers.
+# ccache makes the second build quick, in another clone too: what it keeps is named by paths from the tree's top, and debug
+# information may name another clone's folder. Its sloppiness lets it see through precompiled headers.
 find_program(CCACHE_PROGRAM ccache)
 mark_as_advanced(CCACHE_PROGRAM)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER AND PROJECT_IS_TOP_LEVEL)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+        CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_ABSSTDERR=1 ${CCACHE_PROGRAM})
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         add_compile_options(-fpch-preprocess)
     endif()
 endif()
 
 # Messages of assertions name a file as the tree does, wherever it was built.
-add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
+# By which ccache has it named:
+cmake_path(RELATIVE_PATH PROJECT_SOURCE_DIR BASE_DIRECTORY ${PROJECT_BINARY_DIR} OUTPUT_VARIABLE way_to_top)
+add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -fmacro-prefix-map=${way_to_top}/=)
 
 if(REPROTECT_SANITIZE)
-    add_compile_options(-fsanitize=${REPROTECT_SANITIZE} -fno-omit-frame-pointer -g)
+    add_compile_options(-fsanitize=${REPROTECT_SANITIZE} -fno-omit-frame-pointer -g1)
     add_link_options(-fsanitize=${REPROTECT_SANITIZE})
     if(REPROTECT_SANITIZE MATCHES "undefined")
         # The check of vptr makes a pipe to see whether memory is readable, and so lies where descriptors run out.

@@ -23,15 +23,29 @@ endif()
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS tests/*.cpp)
 list(FILTER test_sources EXCLUDE REGEX "^${tests_folder}/((package|readme|lint)/|fuzz/main\\.cpp$)")
+set(REPROTECT_TEST_FOLDERS "" CACHE STRING "Folders of tests/ that are built, beside support; all where empty")
+if(REPROTECT_TEST_FOLDERS)
+    list(JOIN REPROTECT_TEST_FOLDERS "|" some)
+    list(FILTER test_sources INCLUDE REGEX "^${tests_folder}/(support|${some})/")
+endif()
 if(test_sources)
-    add_executable(reprotect_tests ${test_sources})
+    # tests/support/places.hpp
+    set(places ${PROJECT_BINARY_DIR}/test_places.cpp)
+    file(CONFIGURE OUTPUT ${places} CONTENT
+"#include \"support/places.hpp\"
+
+const char* const reprotect::test::tool_path = \"@PROJECT_BINARY_DIR@/reprotect\";
+const char* const reprotect::test::source_folder = \"@PROJECT_SOURCE_DIR@\";
+const char* const reprotect::test::tests_folder = \"@tests_folder@\";
+" @ONLY)
+    add_executable(reprotect_tests ${test_sources} ${places})
     target_include_directories(reprotect_tests PRIVATE tests lib)
     target_include_directories(reprotect_tests SYSTEM PRIVATE ${catch_include})
     target_link_libraries(reprotect_tests PRIVATE reprotect ${REPROTECT_PRIVATE_LIBRARIES} Catch2::Catch2WithMain)
-    target_compile_definitions(reprotect_tests PRIVATE
-        REPROTECT_TEST_DATA="${tests_folder}"
-        REPROTECT_SOURCE_FOLDER="${PROJECT_SOURCE_DIR}"
-        REPROTECT_TOOL="${PROJECT_BINARY_DIR}/reprotect")
+    if(CMAKE_BUILD_TYPE STREQUAL "Release")
+        # What is tested is as it will be shipped; the tests themselves need no time of the optimiser.
+        target_compile_options(reprotect_tests PRIVATE -O1)
+    endif()
     target_precompile_headers(reprotect_tests PRIVATE ${catch_header}
         <algorithm> <array> <chrono> <cstdint> <filesystem> <functional> <map> <memory> <optional> <span> <string>
         <thread> <vector>)
