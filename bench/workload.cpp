@@ -33,7 +33,7 @@
 //
 //   reprotect_workload --incompressible FOLDER DISK_MIB DATA_MIB
 //
-// writes FOLDER/source alone, with data in such extents, all of it incompressible.
+// writes such disks with data that is incompressible, all of it.
 //
 //   reprotect_workload --changed SOURCE TARGET
 //
@@ -95,7 +95,7 @@ struct layout {
 enum class content { mixed, incompressible };
 
 // A block's bytes follow from its place and a generation: random words, or lines of a log that carry both.
-void make_block(std::uint64_t offset, std::uint64_t generation, char* into, content what = content::mixed) {
+void make_block(std::uint64_t offset, std::uint64_t generation, char* into, content what) {
     std::mt19937_64 random(offset * 0x9E3779B97F4A7C15ull + generation);
     if (what == content::incompressible || (offset / mib) % 2 == 0) {
         for (std::size_t at = 0; at < block; at += 8) {
@@ -390,28 +390,10 @@ void print_changed(const char* source_name, const char* target_name) {
     if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the blocks");
 }
 
-void check_sizes(std::uint64_t disk, std::uint64_t data) {
+void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data, std::uint64_t scale,
+          content what) {
     if (data == 0 || data > disk / 2)
         throw std::runtime_error("the data must be at least 1 MiB and at most half of the disk");
-}
-
-void make_incompressible(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data) {
-    check_sizes(disk, data);
-    std::filesystem::create_directories(folder);
-    std::mt19937_64 random(20261122);
-    file source(folder / "source", O_RDWR | O_CREAT | O_TRUNC);
-    source.resize(disk);
-    std::vector<char> bytes(slot);
-    for (const piece& each : place_data(disk, data, random))
-        for (std::uint64_t at = each.offset; at < each.offset + each.length; at += slot) {
-            for (std::uint64_t i = 0; i < slot; i += block)
-                make_block(at + i, 0, bytes.data() + i, content::incompressible);
-            source.write(at, bytes.data(), slot);
-        }
-}
-
-void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t data, std::uint64_t scale) {
-    check_sizes(disk, data);
     if (scale == 0 || scale > (std::uint64_t{1} << 62) / disk) throw std::runtime_error("the scale is out of range");
     std::filesystem::create_directories(folder);
 
@@ -430,7 +412,7 @@ void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t
     std::vector<char> bytes(slot);
     for (const piece& each : where.pieces) {
         for (std::uint64_t at = each.offset; at < each.offset + each.length; at += slot) {
-            for (std::uint64_t i = 0; i < slot; i += block) make_block(at + i, 0, bytes.data() + i);
+            for (std::uint64_t i = 0; i < slot; i += block) make_block(at + i, 0, bytes.data() + i, what);
             const bool on_source = !std::binary_search(target_only.begin(), target_only.end(), at);
             const bool on_target = !std::binary_search(source_only.begin(), source_only.end(), at);
             const std::uint64_t place = where.place(at);
@@ -443,7 +425,7 @@ void make(const std::filesystem::path& folder, std::uint64_t disk, std::uint64_t
     const auto change = [&](std::uint64_t offset, std::uint64_t length, std::uint64_t generation) {
         const std::uint64_t place = where.place(offset);
         for (std::uint64_t at = 0; at < length; at += block) {
-            make_block(offset + at, generation, bytes.data());
+            make_block(offset + at, generation, bytes.data(), what);
             changed.write(place + at, bytes.data(), block);
         }
     };
@@ -473,7 +455,7 @@ int main(int count, char** arguments) try {
     } else if (mode("--pack", 3) && words.size() == 3) {
         pack(words[1], words[2]);
     } else if (mode("--incompressible", 4) && words.size() == 4) {
-        make_incompressible(words[1], std::stoull(words[2]) * mib, std::stoull(words[3]) * mib);
+        make(words[1], std::stoull(words[2]) * mib, std::stoull(words[3]) * mib, 1, content::incompressible);
     } else if (mode("--changed", 3) && words.size() == 3) {
         print_changed(words[1], words[2]);
     } else if (mode("--relay", 5)) {
@@ -487,7 +469,7 @@ int main(int count, char** arguments) try {
         const auto number = [&](std::size_t at, std::uint64_t otherwise) -> std::uint64_t {
             return words.size() > at ? std::stoull(words[at]) : otherwise;
         };
-        make(words[0], number(1, 8192) * mib, number(2, 2048) * mib, number(3, 1));
+        make(words[0], number(1, 8192) * mib, number(2, 2048) * mib, number(3, 1), content::mixed);
     } else {
         std::fprintf(
             stderr,
