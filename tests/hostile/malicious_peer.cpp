@@ -1,6 +1,7 @@
 // How a malicious peer speaks, what it claims, and the honest side that it meets.
 #include "hostile/malicious_peer.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -141,7 +142,8 @@ preamble malicious_peer::sound_preamble() const {
 
 void malicious_peer::open() {
     boost::asio::io_context context(1);
-    local_socket socket(context, boost::asio::local::stream_protocol(), descriptor_.get());
+    // Of a copy of the descriptor, since the opening closes its stream where it fails.
+    local_socket socket(context, boost::asio::local::stream_protocol(), ::fcntl(descriptor_.get(), F_DUPFD_CLOEXEC, 0));
     borrowed_stream stream(socket, said);
     opening::terms terms;
     terms.side = side_;
@@ -152,9 +154,7 @@ void malicious_peer::open() {
         context, [](opening* what) -> boost::asio::awaitable<void> { co_await what->meet_peer(); }(&first),
         [&failure](std::exception_ptr why) { failure = why; });
     context.run_for(patience);
-    const bool ended = context.stopped();
-    socket.release();
-    if (!ended) throw std::runtime_error("the opening does not end");
+    if (!context.stopped()) throw std::runtime_error("the opening does not end");
     if (failure) throw over();
     binding = first.binding();
     said_in_opening = said.size();

@@ -8,13 +8,14 @@
 #pragma once
 
 #include "base/owned_descriptor.hpp"
-#include "plan/digest_tree.hpp"
+#include "codec/digester.hpp"
 #include "reprotect/remote.hpp"
 #include "support/sync_rig.hpp"
 #include "wire/fields.hpp"
 #include "wire/message_codec.hpp"
 #include "wire/session_frames.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -24,10 +25,12 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace reprotect::test {

@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include "codec/random.hpp"
@@ -20,6 +21,7 @@
 #include "wire/metered_link.hpp"
 #include "wire/striped_stream.hpp"
 
+#include <algorithm>
 #include <deque>
 
 namespace {

@@ -9,10 +9,13 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/owned_descriptor.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <vector>
 

@@ -64,6 +64,7 @@ inline std::string recorded(state_store& records, const std::string& target) {
 inline bool a_record_says_dirty(const std::string& folder) {
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+        if (entry.path().extension() == ".tmp") continue;  // still being written
         std::ifstream file(entry.path());
         const std::string text((std::istreambuf_iterator<char>(file)), {});
         if (text.find("dirty") != std::string::npos) return true;

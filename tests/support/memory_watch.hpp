@@ -7,7 +7,7 @@
 
 namespace reprotect::test {
 
-/// The most memory that this process held since `begin`, over what it held then. The kernel's count of resident pages,
+/// The most memory that this process held since this was made, over what it held then. The kernel's count of resident pages,
 /// so that what nobody touches costs nothing; zero where the kernel does not let a process begin it anew.
 class memory_watch {
 public:

@@ -1,6 +1,8 @@
 // How two peers in one process are joined, and run.
 #include "support/peer_pair.hpp"
 
+#include <catch2/catch.hpp>
+
 #include <boost/asio/local/connect_pair.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/thread_pool.hpp>

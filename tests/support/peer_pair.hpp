@@ -1,8 +1,6 @@
 // Two peers of one session in one process, joined by a socket pair: each side with a context, workers and a report of its own.
 #pragma once
 
-#include <catch2/catch.hpp>
-
 #include <boost/asio/io_context.hpp>
 
 #include "reprotect/remote.hpp"
